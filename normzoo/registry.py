@@ -1,0 +1,190 @@
+"""The registry: normalizers by name, and the card on which each author states the claims it is held to."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import nn
+
+POOLS = frozenset({"rank", "batch", "group", "channel", "space"})
+"""The axes whose values may share one statistic; ``group`` is a part of the channels, ``channel`` all of them."""
+
+Normalizer = TypeVar("Normalizer", bound=type[nn.Module])
+_cards: dict[str, Card] = {}
+
+
+class UnknownNormalizerError(LookupError):
+    """No normalizer of that name is registered."""
+
+
+class NormalizerOptionError(ValueError):
+    """A normalizer does not know an option, or refuses its value."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a normalizer's author claims of it; the contract kit holds it to this.
+
+    Attributes:
+        name: its name in the registry, snake_case, as in its paper.
+        factory: the class; ``num_features`` first, options by keyword.
+        paper: an arXiv id, a DOI, or ``none``; free text.
+        year: the year of its publication.
+        pools: the axes whose values share one statistic, a part of ``POOLS``.
+        running_stats: whether it keeps moving statistics for eval.
+        eval_only_stats: whether training never reads them (batch norm: yes; batch renorm: no).
+        exempt: checks of the contract that it fails, each with the reason.
+
+    """
+
+    name: str
+    factory: type[nn.Module]
+    paper: str
+    year: int
+    pools: frozenset[str]
+    running_stats: bool = False
+    eval_only_stats: bool = False
+    exempt: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the class's docstring."""
+        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+
+    @property
+    def batch_dependent(self) -> bool:
+        """Whether a sample's training output depends on its batch-mates."""
+        return bool(self.pools & {"batch", "rank"})
+
+    @property
+    def needs_process_group(self) -> bool:
+        """Whether data-parallel ranks must talk in every forward pass."""
+        return "rank" in self.pools
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it came with this package."""
+        return self.factory.__module__.startswith("normzoo.norms.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of its constructor with their defaults."""
+        parameters = list(inspect.signature(self.factory).parameters.values())[1:]
+        return {p.name: p.default for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+
+    @property
+    def source_hash(self) -> str:
+        """Twelve hex digits over the source of the file that defines it: another source is another normalizer."""
+        file = Path(inspect.getfile(self.factory))
+        return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+    def smallest_batch(self, space: Iterable[int] = ()) -> int:
+        """Give the fewest samples that it trains on at these space sizes."""
+        values = 1
+        for size in space:
+            values *= size
+        return 2 if "batch" in self.pools and "channel" not in self.pools and values < 2 else 1
+
+
+def register(
+    name: str,
+    *,
+    paper: str,
+    year: int,
+    pools: Iterable[str],
+    running_stats: bool = False,
+    eval_only_stats: bool = False,
+    exempt: Mapping[str, str] | None = None,
+) -> Callable[[Normalizer], Normalizer]:
+    """Register a normalizer class under a name, with the claims of its card (see ``Card``).
+
+    Raises:
+        ValueError: for a name that is taken by another class or is not snake_case, or an unknown pool.
+
+    """
+    unknown = set(pools) - POOLS
+    if unknown:
+        raise ValueError(f"{name}: unknown pools {sorted(unknown)}; known: {', '.join(sorted(POOLS))}")
+    if not name.isidentifier() or name != name.lower():
+        raise ValueError(f"a normalizer's name is snake_case, got {name!r}")
+
+    def add(factory: Normalizer) -> Normalizer:
+        taken = _cards.get(name)
+        if taken is not None and not _same_class(taken.factory, factory):
+            raise ValueError(
+                f"the name {name!r} is taken by {taken.factory.__module__}.{taken.factory.__qualname__}; choose another"
+            )
+        _cards[name] = Card(
+            name, factory, paper, year, frozenset(pools), running_stats, eval_only_stats, dict(exempt or {})
+        )
+        return factory
+
+    return add
+
+
+def names() -> list[str]:
+    """Name every registered normalizer, in the order of registration."""
+    return list(_cards)
+
+
+def card(name: str) -> Card:
+    """Give the card of a normalizer.
+
+    Raises:
+        UnknownNormalizerError: with the nearest known name.
+
+    """
+    if name not in _cards:
+        near = difflib.get_close_matches(name, _cards, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UnknownNormalizerError(f"unknown normalizer {name!r}; {hint}known: {', '.join(_cards)}")
+    return _cards[name]
+
+
+def create(name: str, num_features: int, **options: Any) -> nn.Module:
+    """Build a normalizer for ``num_features`` channels.
+
+    Raises:
+        UnknownNormalizerError: for an unknown name.
+        NormalizerOptionError: for an option that it does not have, or a value that it refuses.
+
+    """
+    found = card(name)
+    check_options(name, options)
+    try:
+        return found.factory(num_features, **options)
+    except (TypeError, ValueError) as error:
+        raise NormalizerOptionError(f"{name}: {error}") from error
+
+
+def check_options(name: str, options: Iterable[str]) -> None:
+    """Require that a normalizer has these options.
+
+    Raises:
+        NormalizerOptionError: with the nearest known option.
+
+    """
+    known = card(name).options
+    for option in options:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise NormalizerOptionError(
+                f"{name} has no option {option!r}; {hint}known: {', '.join(known) or 'none'}"
+            )
+
+
+def _same_class(one: type, other: type) -> bool:
+    """Tell whether a file that was loaded again defines the same class once more."""
+
+    def origin(cls: type) -> tuple[str, str | None]:
+        return cls.__qualname__, getattr(sys.modules.get(cls.__module__), "__file__", None)
+
+    return one is other or origin(one) == origin(other)
