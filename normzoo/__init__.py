@@ -4,15 +4,28 @@
 >>> layer = normzoo.create("group_norm", 64, groups=8)
 """
 
+from normzoo.convert import CannotConvertError, convert
 from normzoo.norms._common import TooFewValuesError
-from normzoo.registry import Card, NormalizerOptionError, UnknownNormalizerError, card, create, names, register
+from normzoo.registry import (
+    Card,
+    NormalizerOptionError,
+    UnknownNormalizerError,
+    card,
+    check_options,
+    create,
+    names,
+    register,
+)
 
 __all__ = [
+    "CannotConvertError",
     "Card",
     "NormalizerOptionError",
     "TooFewValuesError",
     "UnknownNormalizerError",
     "card",
+    "check_options",
+    "convert",
     "create",
     "names",
     "register",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import inspect
 import sys
@@ -36,7 +37,7 @@ class Card:
         name: its name in the registry, snake_case, as in its paper.
         factory: the class; ``num_features`` first, options by keyword.
         paper: an arXiv id, a DOI, or ``none``; free text.
-        year: the year of its publication.
+        year: the year of its publication, or None.
         pools: the axes whose values share one statistic, a part of ``POOLS``.
         running_stats: whether it keeps moving statistics for eval.
         eval_only_stats: whether training never reads them (batch norm: yes; batch renorm: no).
@@ -47,7 +48,7 @@ class Card:
     name: str
     factory: type[nn.Module]
     paper: str
-    year: int
+    year: int | None
     pools: frozenset[str]
     running_stats: bool = False
     eval_only_stats: bool = False
@@ -79,11 +80,14 @@ class Card:
         parameters = list(inspect.signature(self.factory).parameters.values())[1:]
         return {p.name: p.default for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
 
-    @property
+    @functools.cached_property
     def source_hash(self) -> str:
-        """Twelve hex digits over the source of the file that defines it: another source is another normalizer."""
-        file = Path(inspect.getfile(self.factory))
-        return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+        """Twelve hex digits over its source: the file that defines it, and what of the zoo's norms that builds on."""
+        digest = hashlib.sha256()
+        for name in sorted(_modules_behind(self.factory.__module__)):
+            file = getattr(sys.modules[name], "__file__", None)
+            digest.update(Path(file).read_bytes() if file else self.factory.__qualname__.encode())
+        return digest.hexdigest()[:12]
 
     def smallest_batch(self, space: Iterable[int] = ()) -> int:
         """Give the fewest samples that it trains on at these space sizes."""
@@ -97,7 +101,7 @@ def register(
     name: str,
     *,
     paper: str,
-    year: int,
+    year: int | None,
     pools: Iterable[str],
     running_stats: bool = False,
     eval_only_stats: bool = False,
@@ -176,9 +180,7 @@ def check_options(name: str, options: Iterable[str]) -> None:
         if option not in known:
             near = difflib.get_close_matches(option, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise NormalizerOptionError(
-                f"{name} has no option {option!r}; {hint}known: {', '.join(known) or 'none'}"
-            )
+            raise NormalizerOptionError(f"{name} has no option {option!r}; {hint}known: {', '.join(known) or 'none'}")
 
 
 def _same_class(one: type, other: type) -> bool:
@@ -188,3 +190,13 @@ def _same_class(one: type, other: type) -> bool:
         return cls.__qualname__, getattr(sys.modules.get(cls.__module__), "__file__", None)
 
     return one is other or origin(one) == origin(other)
+
+
+def _modules_behind(name: str, seen: frozenset[str] = frozenset()) -> frozenset[str]:
+    """Name a module, and the modules of the zoo's norms that it takes something from."""
+    seen |= {name}
+    for value in list(vars(sys.modules[name]).values()):
+        origin = getattr(value, "__module__", None)
+        if isinstance(origin, str) and origin.startswith("normzoo.norms.") and origin not in seen:
+            seen = _modules_behind(origin, seen)
+    return seen

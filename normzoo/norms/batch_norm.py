@@ -22,8 +22,9 @@ from normzoo.registry import register
     eval_only_stats=True,
 )
 class BatchNorm(_BatchNorm):
-    """Batch normalization (Ioffe & Szegedy 2015, algorithm 1), torch's own kernels for any number of space axes.
+    """Batch normalization (Ioffe & Szegedy 2015, algorithm 1).
 
+    torch's own kernels, for any number of space axes.
     Shapes: x is [N, C, *space] with 0 to 3 space axes; the result has its shape, dtype and memory layout.
     Training normalizes by the biased variance of the batch and stores the unbiased one, as torch does; eval uses the
     running statistics. ``momentum`` is torch's: the weight of the new batch. Buffers stay float32 when parameters are
@@ -45,7 +46,8 @@ class BatchNorm(_BatchNorm):
         return batch_norm(self, x)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        return keep_buffers_wide(super()._apply(fn, recurse))
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's has no types
+        return keep_buffers_wide(self)
 
 
 def batch_norm(module: _NormBase, x: Tensor) -> Tensor:

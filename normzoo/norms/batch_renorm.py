@@ -17,8 +17,9 @@ Average = Literal["exponential", "cumulative"]
 
 @register("batch_renorm", paper="arXiv:1702.03275", year=2017, pools={"batch", "space"}, running_stats=True)
 class BatchRenorm(nn.Module):
-    """Batch renormalization (Ioffe 2017, algorithm 1): y = γ(r·x̂ + d) + β, with r and d constants in the gradient.
+    """Batch renormalization (Ioffe 2017, algorithm 1).
 
+    y = γ(r·x̂ + d) + β, with r and d constants in the gradient.
     Shapes: x is [N, C, *space] with 0 to 3 space axes; the result has its shape, dtype and memory layout.
     r = σ_B/σ within [1/r_max, r_max] and d = (μ_B − μ)/σ within ± d_max, from the running statistics as they were
     before this step. The moving statistic is the standard deviation √(var + eps) with the biased variance, as in the
@@ -116,7 +117,8 @@ class BatchRenorm(nn.Module):
         self.running_std.lerp_(std, weight)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        return keep_buffers_wide(super()._apply(fn, recurse))
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's has no types
+        return keep_buffers_wide(self)
 
     def extra_repr(self) -> str:
         """Show channels, limits and how they are reached."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from normzoo.norms._common import check_channels, check_sample_values, for_kernel, like_input
+from normzoo.norms._common import check_channels, check_sample_values, normalize_groups
 from normzoo.registry import register
 
 
 @register("group_norm", paper="arXiv:1803.08494", year=2018, pools={"group", "space"})
 class GroupNorm(nn.Module):
-    """Group normalization (Wu & He 2018, equation 7) with a weight and bias per channel.
+    """Group normalization (Wu & He 2018, equation 7).
 
     Shapes: x is [N, C, *space] with 0 to 3 space axes; the result has its shape, dtype and memory layout.
     ``groups=None`` takes the largest divisor of C that is at most 32 and leaves at least 2 channels per group
@@ -35,20 +34,11 @@ class GroupNorm(nn.Module):
         """Normalize x [N, C, *space]."""
         check_channels(x, self.weight.shape[0])
         check_sample_values(x, x.shape[1] // self.groups)
-        return group_norm(x, self.groups, self.weight, self.bias, self.eps)
+        return normalize_groups(x, self.groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         """Show groups and eps."""
         return f"{self.weight.shape[0]}, groups={self.groups}, eps={self.eps}"
-
-
-def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """Normalize x [N, C, *space] over groups of channels; stable in every memory layout.
-
-    torch's CPU kernel for channels_last takes E[x²] − E[x]², which fails at large means; the contiguous one is exact.
-    """
-    y = F.group_norm(x.contiguous(), groups, for_kernel(weight, x), for_kernel(bias, x), eps)
-    return like_input(y, x)
 
 
 def divisors(number: int) -> list[int]:

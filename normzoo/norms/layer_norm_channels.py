@@ -12,8 +12,9 @@ from normzoo.registry import register
 
 @register("layer_norm_channels", paper="arXiv:1607.06450", year=2016, pools={"channel"})
 class LayerNormChannels(nn.Module):
-    """Layer normalization over C at each position (Ba et al. 2016; ConvNeXt, arXiv:2201.03545).
+    """Layer normalization over the channels of each position (Ba et al. 2016).
 
+    As transformers and ConvNeXt (arXiv:2201.03545) have it.
     Shapes: x is [N, C, *space] with 0 to 3 space axes; the result has its shape, dtype and memory layout.
 
     Raises:

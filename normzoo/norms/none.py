@@ -9,10 +9,11 @@ from normzoo.norms._common import check_channels, like_input
 from normzoo.registry import register
 
 
-@register("none", paper="none", year=2015, pools=set())
+@register("none", paper="none", year=None, pools=set())
 class NoNorm(nn.Module):
-    """A learned weight and bias per channel and no statistics: what is left of a norm layer without its norm.
+    """A learned weight and bias per channel, no statistics: the control.
 
+    What is left of a norm layer without its norm.
     Shapes: x is [N, C, *space] with 0 to 3 space axes; the result has its shape, dtype and memory layout.
     """
 

@@ -25,8 +25,9 @@ from normzoo.registry import register
     eval_only_stats=True,
 )
 class SyncBatchNorm(_NormBase):
-    """Batch normalization over all ranks of a process group, on CPU (gloo) as on GPUs (NCCL).
+    """Batch normalization over all data-parallel ranks (Peng et al. 2017).
 
+    Works on CPU (gloo) as on GPUs (NCCL).
     Shapes: x is [N, C, *space] with 0 to 3 space axes; the result has its shape, dtype and memory layout.
     Ranks may hold unequal shards, empty ones too: values are weighed alike, so that the result, the gradients and the
     buffers are those of the whole batch in one process (statistics merged by Chan et al. 1979; the layer is that of
@@ -67,7 +68,7 @@ class SyncBatchNorm(_NormBase):
         self._update(mean, var, count)
         y: Tensor = _Normalize.apply(
             x, wide(self.weight), wide(self.bias), mean, torch.rsqrt(var + self.eps), count, self.process_group
-        )  # type: ignore[no-untyped-call]
+        )
         return like_input(y, x)
 
     def _ranks(self) -> int:
@@ -80,7 +81,8 @@ class SyncBatchNorm(_NormBase):
         self.running_var.lerp_((var * count / (count - 1)).to(self.running_var.dtype), self.momentum or 0.0)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        return keep_buffers_wide(super()._apply(fn, recurse))
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's has no types
+        return keep_buffers_wide(self)
 
 
 @torch.no_grad()
@@ -119,7 +121,7 @@ class _Normalize(torch.autograd.Function):
         return torch.addcmul(_spread(bias, x), _normalized(x, mean, scale), _spread(weight, x)).to(x.dtype)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Give the gradients; those of weight and bias are this rank's share, as DDP expects them."""
         x, weight, mean, scale, count = ctx.saved_tensors

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import ast
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from normzoo_suites.errors import SuiteError
+from normzoo_suites.errors import SuiteError, show
 
 Option = str | int | float | bool | None
 
-_CALL = re.compile(r"\s*(?P<name>[^()=,]+?)\s*(?:\((?P<options>.*)\))?\s*", re.DOTALL)
+_CALL = re.compile(r"(?P<name>[^()=,]*[^()=,\s])\s*(?:\((?P<options>.*)\))?")
+_WORD = re.compile(r"[^()=,'\"]+")
+_QUOTED = re.compile(r"(?P<quote>['\"])(?P<text>((?!(?P=quote)).)*)(?P=quote)")
+_INT = re.compile(r"[+-]?[0-9]{1,300}")  # as long as a float's range
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_CONSTANTS: dict[str, Option] = {"true": True, "True": True, "false": False, "False": False, "None": None}
+_EXACT = 2**53  # from here a float's neighbours are further than 1 apart
 
 
 @dataclass(frozen=True)
 class Call:
-    """A name and its options; ``str()`` gives the one canonical spelling (options sorted)."""
+    """A name and its options; ``str()`` gives the one canonical spelling (options sorted, 8.0 as 8)."""
 
     name: str
     options: Mapping[str, Option] = field(default_factory=dict)
@@ -29,53 +35,67 @@ class Call:
 
 
 def parse_call(text: str) -> Call:
-    """Read ``name`` or ``name(key=value, …)``; values are Python literals or bare words.
+    """Read ``name`` or ``name(key=value, …)``; values are numbers, true, false, None, words or quoted texts.
 
     Raises:
         SuiteError: when the text has another form.
 
     """
-    match = _CALL.fullmatch(text)
-    if match is None:
-        raise SuiteError(f"cannot read {text!r}: write a name, or name(option=value)")
+    match = _CALL.fullmatch(text.strip())
+    if match is None or not text.isprintable():
+        raise SuiteError(f"cannot read {show(text)}: write a name, or name(option=value)")
     options: dict[str, Option] = {}
-    for part in split_commas(match["options"] or ""):
+    for part in filter(None, _pieces(match["options"] or "", depth=1)):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not key.isidentifier() or not value:
-            raise SuiteError(f"cannot read the option {part!r} in {text!r}: write name(option=value)")
+            raise SuiteError(f"cannot read the option {show(part)} in {show(text)}: write name(option=value)")
         if key in options:
-            raise SuiteError(f"the option {key!r} stands twice in {text!r}")
+            raise SuiteError(f"the option {key!r} stands twice in {show(text)}")
         options[key] = _literal(value)
     return Call(match["name"], options)
 
 
 def split_commas(text: str) -> list[str]:
     """Cut at commas that stand outside parentheses; empty pieces are dropped."""
-    pieces, depth, start = [], 0, 0
+    return [piece for piece in _pieces(text, depth=0) if piece]
+
+
+def _pieces(text: str, depth: int) -> Iterator[str]:
+    """Cut at the commas of this depth; quotes count inside parentheses only, for a path may hold an apostrophe."""
+    outside, start, quote = depth, 0, ""
     for position, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth == 0:
-            pieces.append(text[start:position])
+        if quote or (depth > 0 and letter in "'\""):
+            quote = "" if letter == quote else quote or letter
+        elif letter == "," and depth == outside:
+            yield text[start:position].strip()
             start = position + 1
-    return [piece.strip() for piece in [*pieces, text[start:]] if piece.strip()]
+        else:
+            depth += (letter == "(") - (letter == ")")
+    yield text[start:].strip()
 
 
 def _literal(text: str) -> Option:
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        if text.lower() in ("true", "false"):
-            return text.lower() == "true"
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _NUMBER.fullmatch(text) and math.isfinite(float(text)):
+        return int(text) if _INT.fullmatch(text) else float(text)
+    if quoted := _QUOTED.fullmatch(text):
+        return quoted["text"]
+    if _is_word(text):
         return text
-    if not isinstance(value, str | int | float | bool | None):
-        raise SuiteError(f"an option is a number, a word or true/false, got {text!r}")
-    return value
+    raise SuiteError(f"an option is a finite number, a word, a quoted text or true/false, got {show(text)}")
+
+
+def _is_word(text: str) -> bool:
+    """Tell whether a text needs no quotes to be read as itself."""
+    return (
+        bool(_WORD.fullmatch(text)) and text == text.strip() and text not in _CONSTANTS and not _NUMBER.fullmatch(text)
+    )
 
 
 def _show(value: Option) -> str:
-    # a word that would read back as something else keeps its quotes
-    return value if isinstance(value, str) and value != "" and _reads_back(value) else repr(value)
-
-
-def _reads_back(word: str) -> bool:
-    return not set("(),='\"") & set(word) and word == word.strip() and _literal(word) == word
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))
+    if not isinstance(value, str) or _is_word(value):
+        return str(value)
+    return f'"{value}"' if "'" in value else f"'{value}'"

@@ -7,6 +7,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
+from normzoo_suites.errors import SuiteError, explain, suggest
 from normzoo_suites.settings import MEASURES, Settings
 
 
@@ -49,6 +52,18 @@ class Cell:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Cell:
-        """Read what ``to_json`` gave."""
-        settings = MEASURES[data["measure"]].model_validate(data["settings"])
+        """Read what ``to_json`` gave.
+
+        Raises:
+            SuiteError: when the measure or a setting is not known, or has no such value.
+            KeyError: when a part is missing.
+
+        """
+        measure = data["measure"]
+        if measure not in MEASURES:
+            raise SuiteError(f"unknown measure {measure!r}; {suggest(measure, MEASURES)}")
+        try:
+            settings = MEASURES[measure].model_validate(data["settings"])
+        except ValidationError as error:
+            raise explain(error, lambda _: MEASURES[measure].model_fields) from None
         return cls(data["measure"], data["protocol"], settings, data["skip"], data["same_as"])

@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping
 
 from normzoo_suites.cell import Cell
 from normzoo_suites.errors import SuiteError, suggest
-from normzoo_suites.schema import Claim, Suite, Value
+from normzoo_suites.metrics import METRICS
+from normzoo_suites.schema import Claim, Suite
+from normzoo_suites.settings import MEASURES
+from normzoo_suites.values import Value
 
 
-def side_cells(cells: Iterable[Cell], side: Mapping[str, Value]) -> dict[int, Cell]:
-    """Give the cells that one side of a claim names, by seed.
+def side_cells(cells: Iterable[Cell], side: Mapping[str, Value], measure: str | None = None) -> dict[int, Cell]:
+    """Give the cells that one side of a claim names, by seed; where a measure is given, of its cells only.
 
     Raises:
         SuiteError: when no cell matches, or several do under one seed; the message says what they differ in.
@@ -18,15 +21,14 @@ def side_cells(cells: Iterable[Cell], side: Mapping[str, Value]) -> dict[int, Ce
     """
     found: dict[int, Cell] = {}
     for cell in cells:
-        settings = cell.settings.model_dump()
-        if any(key not in settings or settings[key] != value for key, value in side.items()):
+        settings = cell.settings
+        if measure not in (None, cell.measure) or any(getattr(settings, key, None) != side[key] for key in side):
             continue
-        seed = settings.get("seed", 0)
-        if seed in found:
-            other = found[seed].settings.model_dump()
-            differ = [key for key in settings if settings[key] != other.get(key)]
+        other = found.setdefault(getattr(settings, "seed", 0), cell)
+        if other is not cell:
+            mine, theirs = settings.model_dump(), other.settings.model_dump()
+            differ = [key for key in mine if mine[key] != theirs.get(key)] or ["measure"]
             raise SuiteError(f"{_show(side)} matches cells that differ in {', '.join(differ)}; name a value of it")
-        found[seed] = cell
     if not found:
         raise SuiteError(f"{_show(side)} matches no cell")
     return found
@@ -36,26 +38,50 @@ def check_claims(suite: Suite) -> None:
     """Hold every claim of a suite to its own grids.
 
     Raises:
-        SuiteError: when a side matches no cell or several, or both sides are the same cells.
+        SuiteError: when two claims have one id, a metric or setting is unknown, a side matches no cell or several, or
+            the same cells stand on both sides, or its sides have no seed in common.
 
     """
     cells = suite.cells()
-    known = {key for cell in cells for key in type(cell.settings).model_fields}
-    for claim in suite.claims:
-        for side in (*claim.plus, *claim.minus):
-            for key in side:
-                if key not in known:
-                    raise SuiteError(f"the claim {claim.id!r}: unknown setting {key!r}; {suggest(key, known)}")
-            try:
-                side_cells(cells, side)
-            except SuiteError as error:
-                raise SuiteError(f"the claim {claim.id!r}: {error}") from None
-        if _ids(cells, claim.plus) == _ids(cells, claim.minus):
-            raise SuiteError(f"the claim {claim.id!r}: both sides are the same computation")
+    seen: set[str] = set()
+    for number, claim in enumerate(suite.claims):
+        if claim.id in seen:
+            raise SuiteError(f"two claims have the id {claim.id!r}; rename one", ("claims", number, "id"))
+        seen.add(claim.id)
+        try:
+            _check_claim(claim, [cell for cell in cells if cell.measure == claim.measure])
+        except SuiteError as error:
+            place = ("claims", number, *error.place)
+            raise SuiteError(f"the claim {claim.id!r}: {error}", place) from None
 
 
-def _ids(cells: list[Cell], sides: list[dict[str, Value]]) -> list[str]:
-    return sorted(cell.id for side in sides for cell in side_cells(cells, side).values())
+def _check_claim(claim: Claim, cells: list[Cell]) -> None:
+    if claim.measure is None:
+        known = [metric for metrics in METRICS.values() for metric in metrics]
+        raise SuiteError(f"unknown metric {claim.metric!r}; {suggest(claim.metric, known)}", ("metric",))
+    if not cells:
+        raise SuiteError(f"{claim.metric} is of {claim.measure}, which no grid of this suite measures", ("metric",))
+    sides = {"plus": _matched(claim, "plus", cells), "minus": _matched(claim, "minus", cells)}
+    plus, minus = ({cell.id for found in side for cell in found.values()} for side in sides.values())
+    if plus & minus:
+        raise SuiteError("the same cells stand on both sides, and cancel", ("minus",))
+    if not set.intersection(*(set(found) for side in sides.values() for found in side)):
+        raise SuiteError("its sides have no seed in common", ("minus",))
+
+
+def _matched(claim: Claim, name: str, cells: list[Cell]) -> list[dict[int, Cell]]:
+    known = MEASURES[str(claim.measure)].model_fields
+    matched = []
+    for number, side in enumerate(getattr(claim, name)):
+        for key in side:
+            if key not in known:
+                message = f"unknown setting {key!r} of {claim.measure}; {suggest(key, known)}"
+                raise SuiteError(message, (name, number, key))
+        try:
+            matched.append(side_cells(cells, side))
+        except SuiteError as error:
+            raise error.under(name, number) from None
+    return matched
 
 
 def _show(side: Mapping[str, Value]) -> str:

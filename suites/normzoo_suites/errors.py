@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+
+Place = tuple[str | int, ...]
+"""Keys and indices that lead to a value: ``("claims", 0, "margin")``."""
+
+_TABLE_TYPES = ("dict_type", "model_type", "model_attributes_type")
+_LONGEST = 60  # of a value that an error shows
 
 
 class SuiteError(ValueError):
-    """Something in a suite, a setting or a record is not as it must be; the message is meant for the user."""
+    """Something in a suite, a setting or a record is not as it must be; the message is meant for the user.
+
+    Attributes:
+        place: where in the suite it is, as far as that is known.
+
+    """
+
+    def __init__(self, message: str, place: Place = ()) -> None:
+        super().__init__(message)
+        self.place = place
+
+    def under(self, *place: str | int) -> SuiteError:
+        """Give the same complaint, its place told from further up."""
+        return SuiteError(str(self), (*place, *self.place))
+
+
+class NewerSchemaError(SuiteError):
+    """A file was written by a newer version, which can read it."""
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -25,29 +48,48 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f"{hint}known: {', '.join(names)}"
 
 
-def explain(error: ValidationError, known: Iterable[str]) -> str:
-    """Turn pydantic's most telling complaint into one line that names the key, the value and what is allowed."""
-    first = telling(error)
+def explain(error: ValidationError, known: Callable[[Place], Iterable[str]]) -> SuiteError:
+    """Turn pydantic's most telling complaint into one line that names the key, the value and what is allowed.
+
+    Args:
+        error: what pydantic has found.
+        known: gives the keys of the table at a place.
+
+    """
+    # an unknown key first, since a misspelt key is also a missing one
+    detail = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    place = tuple(detail["loc"])
+    own = detail.get("ctx", {}).get("error")
+    if isinstance(own, SuiteError):
+        return own.under(*place)
     more = error.error_count() - 1
-    return _sentence(first, known) + (f" (and {more} more)" if more else "")
+    return SuiteError(_sentence(detail, place, known) + (f" (and {more} more)" if more else ""), place)
 
 
-def telling(error: ValidationError) -> ErrorDetails:
-    """Pick the complaint to show: an unknown key first, since a misspelt key is also a missing one."""
-    return min(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
-
-
-def _sentence(detail: ErrorDetails, known: Iterable[str]) -> str:
-    # union members appear in the location as type names such as "function-after[…]"; they say nothing to a user
-    path = ".".join(str(part) for part in detail["loc"] if isinstance(part, int) or str(part).isidentifier())
+def _sentence(detail: ErrorDetails, place: Place, known: Callable[[Place], Iterable[str]]) -> str:
     if detail["type"] == "extra_forbidden":
-        key = str(detail["loc"][-1])
-        return f"unknown key {key!r}; {suggest(key, known)}"
+        table = f" in {_path(place[:-1])}" if len(place) > 1 else ""
+        return f"unknown key {str(place[-1])!r}{table}; {suggest(str(place[-1]), known(place[:-1]))}"
     if detail["type"] == "missing":
-        return f"{path} is missing"
-    message = detail["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    # a complaint about a whole table already says which of its keys do not go together
-    if isinstance(detail["input"], dict | BaseModel):
-        return message
-    return f"{path}: {message}, got {detail['input']!r}"
+        return f"{_path(place)} is missing"
+    message = detail["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    message = "must be a table" if detail["type"] in _TABLE_TYPES else message[0].lower() + message[1:]
+    return f"{_path(place)}: {message}, got {show(detail['input'])}"
+
+
+def _path(place: Place) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{_key(part)}" for part in place).lstrip(".") or "this"
+
+
+def _key(key: str) -> str:
+    return key if key.isprintable() else repr(key)
+
+
+def show(value: object) -> str:
+    """Show a value as a suite would spell it, cut where it is long."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    text = str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

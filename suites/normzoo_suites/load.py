@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from normzoo_suites.calls import split_commas
 from normzoo_suites.claims import check_claims
-from normzoo_suites.errors import SuiteError, explain, suggest, telling
-from normzoo_suites.schema import Claim, Figure, Grid, Suite, Value
+from normzoo_suites.errors import Place, SuiteError, explain, show, suggest
+from normzoo_suites.figures import check_figures
+from normzoo_suites.places import line_of, parse_toml
+from normzoo_suites.schema import MAX_CELLS, Claim, Figure, Grid, Suite
+from normzoo_suites.settings import MEASURES, canonical_value
+from normzoo_suites.values import Value
 
-_KEYS = {
-    "grids": set(Grid.model_fields),
-    "claims": set(Claim.model_fields) - {"is_"} | {"is"},
-    "figures": set(Figure.model_fields),
-}
+_TABLES: dict[str, type[BaseModel]] = {"grids": Grid, "claims": Claim, "figures": Figure}
 
 
 def suite_names() -> list[str]:
@@ -39,28 +37,56 @@ def load_suite(name_or_path: str) -> Suite:
     if name_or_path in suite_names():
         file = resources.files("normzoo_suites") / f"{name_or_path}.toml"
         return parse_suite(file.read_text(encoding="utf-8"), f"{name_or_path}.toml")
-    path = Path(name_or_path)
-    if not path.is_file():
-        raise SuiteError(f"unknown suite {name_or_path!r}; {suggest(name_or_path, suite_names())}, or a .toml file")
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SuiteError(f"cannot read the suite {name_or_path}: {error}") from None
+        text = Path(name_or_path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SuiteError(f"cannot read the suite {name_or_path}: byte {error.start + 1} is not UTF-8") from None
+    except (OSError, ValueError) as error:
+        if name_or_path.endswith(".toml"):
+            reason = getattr(error, "strerror", None) or error
+            raise SuiteError(f"cannot read the suite {name_or_path}: {reason}") from None
+        raise SuiteError(
+            f"unknown suite {show(name_or_path)}; {suggest(name_or_path, suite_names())}, or the path of a .toml file"
+        ) from None
     return parse_suite(text, name_or_path)
 
 
 def parse_suite(text: str, name: str) -> Suite:
-    """Read a suite's TOML text and hold its claims to its grids; ``name`` is what errors call it."""
+    """Read a suite's TOML text and hold its claims and figures to its grids; ``name`` is what errors call it.
+
+    Raises:
+        SuiteError: with the name and, wherever it can be found, the line.
+
+    """
+    data = parse_toml(text, name)
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SuiteError(f"{name}: not valid TOML: {error}") from None
-    suite = _validate(data, text, name)
-    try:
+        suite = read_suite(data)
+        suite.cells()
         check_claims(suite)
+        check_figures(suite)
     except SuiteError as error:
-        raise SuiteError(f"{name}: {error}") from None
+        line = line_of(text, error.place)
+        raise SuiteError(f"{name}{f', line {line}' if line else ''}: {error}", error.place) from None
     return suite
+
+
+def read_suite(data: object) -> Suite:
+    """Read a suite from plain data, as TOML or run.json hold it.
+
+    Raises:
+        SuiteError: when a key, a type or a value is wrong.
+
+    """
+    try:
+        return Suite.model_validate(data)
+    except ValidationError as error:
+        raise explain(error, _keys) from None
+
+
+def _keys(place: Place) -> Iterable[str]:
+    """Name the keys of the table at a place of a suite."""
+    table = _TABLES.get(str(place[0]), Suite) if place else Suite
+    return [field.alias or name for name, field in table.model_fields.items()]
 
 
 def change_suite(
@@ -80,29 +106,35 @@ def change_suite(
         add_normalizers: what to measure besides.
 
     Raises:
-        SuiteError: for a setting that no grid of the suite has.
+        SuiteError: for a setting that no grid of the suite has, that is given twice, or with a value it does not take.
 
     """
     replaced: dict[str, list[Value]] = {key: _values(key, text) for key, text in (settings or {}).items()}
+    for key, option, given in (("normalizer", "--normalizers", normalizers), ("seed", "--seeds", seeds)):
+        if given is not None and key in replaced:
+            raise SuiteError(f"{key} is given by --set {key}= and by {option}; keep one")
     if normalizers is not None:
+        if not normalizers:
+            raise SuiteError("--normalizers names none; write --normalizers one,two")
         replaced["normalizer"] = list(normalizers)
     if seeds is not None:
-        if seeds < 1:
-            raise SuiteError(f"seeds must be at least 1, got {seeds}")
+        if not 1 <= seeds <= MAX_CELLS:
+            raise SuiteError(f"seeds must be a number from 1 to {MAX_CELLS}, got {seeds}")
         replaced["seed"] = list(range(seeds))
     known = {key for grid in suite.grids for key in grid.known()}
     for key in replaced:
         if key not in known:
             raise SuiteError(f"unknown setting {key!r} in suite {suite.name}; {suggest(key, known)}")
-    grids = [_change_grid(grid, replaced, add_normalizers) for grid in suite.grids]
-    return suite.model_copy(update={"grids": grids})
+    changed = suite.model_copy(update={"grids": [_change_grid(g, replaced, add_normalizers) for g in suite.grids]})
+    changed.cells()  # complains of values that do not go together
+    return changed
 
 
 def _change_grid(grid: Grid, replaced: Mapping[str, list[Value]], add: Sequence[str]) -> Grid:
-    values = grid.values() | {key: given for key, given in replaced.items() if key in grid.known()}
+    values = grid.values() | {key: list(given) for key, given in replaced.items() if key in grid.known()}
     values["normalizer"] += [name for name in add if name not in values["normalizer"]]
     fixed = {key: given[0] for key, given in values.items() if len(given) == 1}
-    axes = {key: given for key, given in values.items() if len(given) > 1}
+    axes: dict[str, Any] = {key: given for key, given in values.items() if len(given) > 1}
     return grid.model_copy(update={"fixed": fixed, "axes": axes})
 
 
@@ -110,45 +142,23 @@ def _values(key: str, text: str) -> list[Value]:
     pieces = split_commas(text)
     if not pieces:
         raise SuiteError(f"--set {key}= has no value; write --set {key}=value or {key}=one,two")
-    return [_number(piece) for piece in pieces]
+    return [_typed(key, piece) for piece in pieces]
 
 
-def _number(text: str) -> Value:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _typed(key: str, text: str) -> Value:
+    """Read a word of a command line as the type that its setting takes: 64 is a shape's text and a batch's number."""
+    candidates = [number for kind in (int, float) if (number := _number(kind, text)) is not None]
+    for measure in MEASURES:
+        for value in (*candidates, text):
+            try:
+                return canonical_value(measure, key, value)
+            except SuiteError:
+                continue
+    return candidates[0] if candidates else text  # wrong in any case; its cells say how
 
 
-def _validate(data: dict[str, Any], text: str, name: str) -> Suite:
+def _number(kind: type[int] | type[float], text: str) -> int | float | None:
     try:
-        suite = Suite.model_validate(data)
-        suite.cells()
-    except ValidationError as error:
-        detail = telling(error)
-        known = _KEYS.get(str(detail["loc"][0]) if len(detail["loc"]) > 1 else "", set(Suite.model_fields))
-        raise SuiteError(f"{name}{_line(text, detail['loc'], detail['msg'])}: {explain(error, known)}") from None
-    except SuiteError as error:
-        key = str(error).partition(":")[0]
-        raise SuiteError(f"{name}{_line(text, (key,), '')}: {error}") from None
-    return suite
-
-
-def _line(text: str, location: tuple[str | int, ...], message: str) -> str:
-    """Find the line of the key that is meant; tomllib keeps none, so the key is looked up in the text."""
-    quoted = re.findall(r"'([a-z_A-Z0-9]+)'", message)
-    words = [*quoted, *(str(part) for part in reversed(location) if isinstance(part, str))]
-    table = next((part for part in location if isinstance(part, int)), 0)
-    first = _table_start(text, str(location[0]), table) if len(location) > 1 else 0
-    for word in words:
-        for number, line in enumerate(text.splitlines(), start=1):
-            if number > first and re.search(rf"(^|[\s{{,.\[\"']){re.escape(word)}([\s\"'\]]*=|[\"'\]])", line):
-                return f", line {number}"
-    return ""
-
-
-def _table_start(text: str, table: str, index: int) -> int:
-    starts = [n for n, line in enumerate(text.splitlines()) if line.strip().startswith(f"[[{table}]]")]
-    return starts[index] if index < len(starts) else 0
+        return kind(text)
+    except ValueError:
+        return None

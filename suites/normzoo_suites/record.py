@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import json
+import math
+from collections.abc import Mapping
+from itertools import takewhile
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from normzoo_suites.errors import SuiteError, explain
+from normzoo_suites.errors import NewerSchemaError, SuiteError, explain, show
 
 SCHEMA = 1
 
@@ -17,6 +21,9 @@ FINAL: frozenset[str] = frozenset({"ok", "skipped", "diverged", "oom"})
 
 class Record(BaseModel):
     """One cell's result; exactly these keys stand in its file.
+
+    JSON has no not-a-number and no infinity, and neither have records: a metric that is one is left out, series and
+    samples end before their first one. A run must not stop because a measure gave one.
 
     Attributes:
         schema_: the format's number, written as ``schema``.
@@ -54,12 +61,38 @@ class Record(BaseModel):
     source_hash: str = ""
     data_fingerprint: str = ""
     environment: dict[str, Any] = {}
-    seconds: float = 0.0
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     command: str = ""
 
+    @field_validator("metrics")
+    @classmethod
+    def _finite(cls, metrics: dict[str, float]) -> dict[str, float]:
+        return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+    @field_validator("series", "samples")
+    @classmethod
+    def _finite_beginnings(cls, lists: dict[str, list[float]]) -> dict[str, list[float]]:
+        return {name: list(takewhile(math.isfinite, values)) for name, values in lists.items()}
+
+    @field_validator("settings", "card", "environment")
+    @classmethod
+    def _plain_data(cls, data: dict[str, Any]) -> dict[str, Any]:
+        return {str(key): _plain(value) for key, value in data.items()}
+
     def to_json(self) -> str:
-        """Give the file's text. Not-a-number never stands in it: a metric that has no value is left out."""
+        """Give the file's text."""
         return self.model_dump_json(indent=1)
+
+
+def _plain(value: object) -> Any:
+    """Give what JSON can hold as it is, anything else as its text: a plugin's option may be of any type."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return str(value)
 
 
 def read_record(text: str | bytes, name: str) -> Record:
@@ -73,12 +106,42 @@ def read_record(text: str | bytes, name: str) -> Record:
         SuiteError: when it is not a whole record of a schema that is known.
 
     """
+    what = f"the record {name}"
+    data = parse_json(text, what)
+    missing = [key for key in _KEYS if key not in data]
+    if missing:
+        raise SuiteError(f"cannot read {what}: {missing[0]} is missing")
     try:
-        record = Record.model_validate_json(text)
+        return Record.model_validate(data)
     except ValidationError as error:
-        raise SuiteError(f"cannot read the record {name}: {explain(error, Record.model_fields)}") from None
-    if record.schema_ > SCHEMA:
-        raise SuiteError(
-            f"the record {name} has schema {record.schema_}, this normzoo reads up to {SCHEMA}; install a newer normzoo"
+        raise SuiteError(f"cannot read {what}: {explain(error, lambda _: _KEYS)}") from None
+
+
+_KEYS = [field.alias or name for name, field in Record.model_fields.items()]
+
+
+def parse_json(text: str | bytes, what: str) -> dict[str, Any]:
+    """Read an object of this schema from JSON.
+
+    Raises:
+        SuiteError: for anything else, a newer schema told apart.
+
+    """
+    try:
+        data = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise SuiteError(f"cannot read {what}: not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise SuiteError(f"cannot read {what}: it must hold an object, got {show(data)}")
+    schema = data.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise NewerSchemaError(
+            f"{what} has schema {schema}, this normzoo reads up to {SCHEMA}; install a newer normzoo"
         )
-    return record
+    if schema != SCHEMA:
+        raise SuiteError(f"cannot read {what}: its schema must be {SCHEMA}, got {show(schema)}")
+    return data
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")

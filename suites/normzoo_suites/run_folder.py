@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from normzoo_suites.cell import Cell
-from normzoo_suites.errors import SuiteError
-from normzoo_suites.record import SCHEMA, Record, read_record
+from normzoo_suites.errors import NewerSchemaError, SuiteError
+from normzoo_suites.load import read_suite
+from normzoo_suites.record import Record, parse_json, read_record
 from normzoo_suites.schema import Suite
 
 
@@ -44,25 +42,36 @@ def read_run(folder: str | Path) -> Run:
 
     """
     folder = Path(folder)
-    file = folder / "run.json"
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        if data["schema"] > SCHEMA:
-            raise SuiteError(f"{file} has schema {data['schema']}, this normzoo reads up to {SCHEMA}; install a newer one")
-        suite = Suite.model_validate(data["suite"])
-        cells = [Cell.from_json(cell) for cell in data["cells"]]
-        command = str(data["command"])
-    except FileNotFoundError:
-        raise SuiteError(f"{folder} is no run folder: it has no run.json; `normzoo run SUITE --out {folder}` makes one") from None
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        if isinstance(error, SuiteError):
-            raise
-        raise SuiteError(f"cannot read {file}: {str(error).partition(chr(10))[0]}; running the suite again writes it anew") from None
+    suite, cells, command = _contents(folder)
     records, unreadable = read_records(folder, [cell.id for cell in cells])
     for cell in cells:
         if cell.same_as in records:
             records[cell.id] = records[cell.same_as]
     return Run(folder, suite, cells, records, unreadable, command)
+
+
+def _contents(folder: Path) -> tuple[Suite, list[Cell], str]:
+    """Read run.json: the suite, its cells, the command line."""
+    file = folder / "run.json"
+    try:
+        data = parse_json(file.read_bytes(), str(file))
+        cells = [Cell.from_json(cell) for cell in data["cells"]]
+        return read_suite(data["suite"]), cells, str(data["command"])
+    except (FileNotFoundError, NotADirectoryError):
+        raise SuiteError(
+            f"{folder} is no run folder: it has no run.json; `normzoo run SUITE --out {folder}` makes one"
+        ) from None
+    except OSError as error:
+        raise SuiteError(f"cannot read {file}: {error.strerror}") from None
+    except NewerSchemaError:
+        raise
+    except SuiteError as error:
+        fault = str(error).removeprefix(f"cannot read {file}: ")
+    except KeyError as error:
+        fault = f"{error} is missing"
+    except (TypeError, ValueError):
+        fault = "it is not what a run writes"
+    raise SuiteError(f"cannot read {file}: {fault}; running the suite again writes it anew")
 
 
 def read_records(folder: Path, ids: list[str]) -> tuple[dict[str, Record], dict[str, str]]:
@@ -71,9 +80,14 @@ def read_records(folder: Path, ids: list[str]) -> tuple[dict[str, Record], dict[
     for cell_id in ids:
         file = folder / "cells" / f"{cell_id}.json"
         try:
-            records[cell_id] = read_record(file.read_bytes(), file.name)
+            record = read_record(file.read_bytes(), file.name)
         except FileNotFoundError:
             continue
         except (OSError, SuiteError) as error:
             unreadable[file.name] = str(error)
+        else:
+            if record.id == cell_id:
+                records[cell_id] = record
+            else:
+                unreadable[file.name] = f"the record {file.name} is of another cell, {record.id}"
     return records, unreadable

@@ -6,13 +6,26 @@ ids alone; a changed default would silently change what old ids mean and is ther
 
 from __future__ import annotations
 
+import functools
 import math
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from normzoo_suites.calls import parse_call
+from normzoo_suites.errors import SuiteError, explain, suggest
+
+_LARGEST = 2**31 - 1
 
 
 def _canonical(text: str) -> str:
@@ -32,8 +45,25 @@ def _positive(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
+def _samples(given: object) -> int | Literal["all"]:
+    if given == "all":
+        return "all"
+    if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= _LARGEST:
+        return given
+    raise ValueError('must be a whole number from 1, or "all"')
+
+
+_SHAPE = re.compile(r"[1-9][0-9]{0,5}(x[1-9][0-9]{0,5}){0,3}")
+
+
+def _shape(text: str) -> str:
+    if not _SHAPE.fullmatch(text):
+        raise ValueError("must be channels and 0 to 3 space axes, such as 64x56x56")
+    return text
+
+
 CallText = Annotated[str, AfterValidator(_canonical)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=_LARGEST)]
 Rate = Annotated[float | str, PlainValidator(_rate)]
 
 
@@ -54,26 +84,33 @@ class AccuracySettings(Settings):
     """
 
     dataset: CallText
-    model: str
+    model: Annotated[str, Field(min_length=1)]
     epochs: Count
     batch_size: Count
-    train_samples: Count | Literal["all"] = "all"
+    train_samples: Annotated[int | Literal["all"], PlainValidator(_samples)] = "all"
     ranks: Count = 1
     split: CallText = "iid"
     dealing: CallText = "shuffled"
     buffers: Literal["rank0", "mean"] = "rank0"
     learning_rate: Rate = 0.1
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5e-4
-    seed: Annotated[int, Field(ge=0)] = 0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)] = 5e-4  # abs: -0.0 is 0.0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0  # what numpy's and scikit-learn's draws take
 
     @model_validator(mode="after")
     def _ranks_divide_the_batch(self) -> AccuracySettings:
         if self.batch_size % self.ranks:
-            raise ValueError(
+            near = sorted(_divisors(self.batch_size), key=lambda n: abs(math.log(n / self.ranks)))[:6]
+            raise SuiteError(
                 f"ranks must divide batch_size, and {self.ranks} does not divide {self.batch_size}; "
-                f"these do: {', '.join(str(n) for n in range(1, self.batch_size + 1) if self.batch_size % n == 0)}"
+                f"the nearest that do: {', '.join(map(str, sorted(near)))}",
+                ("ranks",),
             )
         return self
+
+    @property
+    def local_batch(self) -> float:
+        """Samples per rank and step."""
+        return self.batch_size / self.ranks
 
     def rate(self) -> float:
         """Give the learning rate as a number, the linear rule applied."""
@@ -83,13 +120,9 @@ class AccuracySettings(Settings):
         return float(options["rate"] or 0) * self.batch_size / float(options["per"] or 1)
 
 
-_SHAPE = re.compile(r"[1-9]\d*(x[1-9]\d*){0,3}")
-
-
-def _shape(text: str) -> str:
-    if not _SHAPE.fullmatch(text):
-        raise ValueError("must be channels and 0 to 3 space axes, such as 64x56x56")
-    return text
+def _divisors(number: int) -> list[int]:
+    small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
+    return sorted({*small, *(number // n for n in small)})
 
 
 class ThroughputSettings(Settings):
@@ -100,12 +133,14 @@ class ThroughputSettings(Settings):
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     layout: Literal["contiguous", "channels_last"] = "contiguous"
     direction: Literal["forward", "forward_backward", "eval"] = "forward_backward"
-    threads: Count = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
 
     @model_validator(mode="after")
     def _layout_fits_the_shape(self) -> ThroughputSettings:
         if self.layout == "channels_last" and self.shape.count("x") not in (2, 3):
-            raise ValueError(f"layout channels_last needs 2 or 3 space axes, and shape {self.shape} has not")
+            raise SuiteError(
+                f"layout channels_last needs 2 or 3 space axes, and shape {self.shape} has not", ("layout",)
+            )
         return self
 
     def sizes(self) -> tuple[int, ...]:
@@ -114,3 +149,28 @@ class ThroughputSettings(Settings):
 
 
 MEASURES: dict[str, type[Settings]] = {"accuracy": AccuracySettings, "throughput": ThroughputSettings}
+
+
+def canonical_value(measure: str, key: str, value: object) -> str | int | float:
+    """Give a value of one setting as cells have it: checked, in its one spelling.
+
+    Raises:
+        SuiteError: for a setting that the measure does not have, or a value that it does not take.
+
+    """
+    fields = MEASURES[measure].model_fields
+    if key not in fields:
+        raise SuiteError(f"unknown setting {key!r} of {measure}; {suggest(key, fields)}")
+    try:
+        checked = _only(measure, key).model_validate({key: value})
+    except ValidationError as error:
+        raise explain(error, lambda _: fields) from None
+    return getattr(checked, key)  # type: ignore[no-any-return]  # every setting is one of the three
+
+
+@functools.cache
+def _only(measure: str, key: str) -> type[BaseModel]:
+    """Make a model of one setting by itself, without the checks that compare it with others."""
+    field = MEASURES[measure].model_fields[key]
+    definition: dict[str, Any] = {key: (field.annotation, field)}
+    return create_model(key, __config__=Settings.model_config, **definition)

@@ -1,0 +1,277 @@
+"""The command line. The only module that sees every room; each is imported where a command needs it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Compare normalization layers: their accuracy and their speed, on your model, your data and your machine.",
+)
+out_console = Console(highlight=False)
+err_console = Console(stderr=True, highlight=False)
+
+Load = Annotated[
+    list[str] | None, typer.Option("--load", help="A Python file with normalizers; may stand several times.")
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="KEY=V1,V2 replaces a setting of the suite by these values.")
+]
+Normalizers = Annotated[str | None, typer.Option(help="What to measure, comma-separated, instead of the suite's own.")]
+Seeds = Annotated[int | None, typer.Option(help="How many seeds, from 0.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or auto.")]
+CellId = Annotated[str | None, typer.Option("--cell", help="Only the cell whose id starts like this.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A built-in suite's name, or a TOML file.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+
+
+class Section(StrEnum):
+    """What can be listed."""
+
+    normalizers = "normalizers"
+    suites = "suites"
+    datasets = "datasets"
+    models = "models"
+
+
+def main() -> None:
+    """Run the command line; a user's mistake gets one message and exit code 2, never a traceback."""
+    try:
+        app()
+    except Exception as error:
+        if not type(error).__module__.startswith("normzoo"):
+            raise  # a fault of ours: its traceback is wanted
+        err_console.print(f"normzoo: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+
+
+@app.command("list")
+def list_(
+    section: Annotated[Section | None, typer.Argument()] = None, load: Load = None, as_json: Json = False
+) -> None:
+    """List normalizers, suites, data sets and models."""
+    from normzoo_bench.terminal import catalog, print_catalog
+
+    _load(load)
+    found = catalog()
+    if section:
+        found = {section.value: found[section.value]}
+    if as_json:
+        _print_json(found)
+    else:
+        print_catalog(out_console, found)
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="A normalizer or a suite.")], load: Load = None) -> None:
+    """Show a normalizer's card, or a suite's question, cells and claims."""
+    import normzoo
+    from normzoo_bench.errors import UsageError
+    from normzoo_bench.terminal import print_card, print_suite
+    from normzoo_suites import load_suite, suite_names
+    from normzoo_suites.errors import suggest
+
+    _load(load)
+    if name in normzoo.names():
+        print_card(out_console, normzoo.card(name))
+    elif name in suite_names() or name.endswith(".toml"):
+        print_suite(out_console, load_suite(name))
+    else:
+        raise UsageError(f"unknown name {name!r}; {suggest(name, [*normzoo.names(), *suite_names()])}")
+
+
+@app.command()
+def new(name: Annotated[str, typer.Argument(help="Its name, snake_case.")], load: Load = None) -> None:
+    """Write a normalizer's file and test to start from, in this folder."""
+    from normzoo import scaffold
+
+    _load(load)
+    for file in scaffold.new(name):
+        out_console.print(f"wrote {file}", markup=False)
+    out_console.print(f"next: normzoo check {name}.py", markup=False)
+
+
+@app.command()
+def check(
+    target: Annotated[str, typer.Argument(metavar="NAME|FILE.py", help="A normalizer, or a file with normalizers.")],
+    load: Load = None,
+) -> None:
+    """Hold a normalizer to what its card claims; exit code 1 when it does not keep it."""
+    from normzoo import contract, plugins
+
+    _load(load)
+    names = plugins.load(target) if target.endswith(".py") else [target]
+    faults = 0
+    for name in names:
+        findings = contract.run_checks(name)
+        faults += sum(not finding.ok for finding in findings)
+        for finding in findings:
+            mark = {"passed": "ok", "exempt": "exempt"}.get(finding.outcome, "FAULT")
+            out_console.print(f"{mark:7}{name}: {finding.sentence}", markup=False, style="" if finding.ok else "red")
+            if finding.message:
+                out_console.print(f"       {finding.message}", markup=False)
+    out_console.print(f"{faults} fault(s)" if faults else f"{', '.join(names)} keeps its contract", markup=False)
+    raise typer.Exit(1 if faults else 0)
+
+
+@app.command()
+def plan(
+    suite: SuiteName,
+    settings: Set = None,
+    normalizers: Normalizers = None,
+    seeds: Seeds = None,
+    device: Device = None,
+    load: Load = None,
+    cell: CellId = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/SUITE unless told.")] = None,
+    cells: Annotated[bool, typer.Option("--cells", help="List every cell with its id.")] = False,
+) -> None:
+    """Show what a run would measure, what it would skip and why."""
+    from normzoo_bench.commands import default_folder
+    from normzoo_bench.commands import plan as make
+    from normzoo_bench.runner import default_jobs
+    from normzoo_bench.store import Store
+    from normzoo_bench.terminal import print_plan
+
+    made = make(suite, **_asked(settings, normalizers, seeds, device, load, cell))
+    store = Store(out or default_folder(made.suite.name, cell))
+    print_plan(out_console, made, store, default_jobs(), cells)
+
+
+@app.command()
+def run(
+    suite: SuiteName,
+    settings: Set = None,
+    normalizers: Normalizers = None,
+    seeds: Seeds = None,
+    device: Device = None,
+    load: Load = None,
+    cell: CellId = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/SUITE unless told.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Worker processes; one per core unless told.")] = None,
+    timeout: Annotated[str, typer.Option(help="Per cell, such as 90s, 30m or 2h.")] = "30m",
+    retry: Annotated[str, typer.Option(help="Statuses to measure again, such as crashed,timeout.")] = "",
+) -> None:
+    """Run a suite, or what of it was not measured yet, and write its report."""
+    from normzoo_bench.commands import run as measure
+    from normzoo_bench.terminal import print_summary
+    from normzoo_reports import report as render
+    from normzoo_reports import summary
+
+    # a cluster's or a shell's polite kill is the same as Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    asked = _asked(settings, normalizers, seeds, device, load, cell)
+    statuses = [status for status in retry.split(",") if status]
+    result = measure(suite, out=out, jobs=jobs, timeout=_seconds(timeout), retry=statuses, **asked)
+    if result.interrupted:
+        err_console.print(f"stopped; {result.measured} new cells are kept in {result.folder}", markup=False)
+        err_console.print("the same command goes on from there", markup=False)
+        raise typer.Exit(result.exit_code)
+    if result.statuses:
+        print_summary(out_console, summary(result.folder))
+    ended = ", ".join(f"{count} {status}" for status, count in sorted(result.statuses.items()))
+    out_console.print(
+        f"\n{result.measured} cells measured, {result.resumed} had been; all ended: {ended}", markup=False
+    )
+    out_console.print(f"report: {render(result.folder)}", markup=False, soft_wrap=True)
+    raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def status(run: RunFolder, load: Load = None) -> None:
+    """Say how far a run is, and what went wrong in it."""
+    from normzoo_bench.commands import status as look
+    from normzoo_bench.terminal import print_status
+
+    print_status(out_console, look(run))
+
+
+@app.command()
+def report(
+    run: RunFolder,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The HTML file; RUN/report.html unless told.")
+    ] = None,
+    load: Load = None,
+) -> None:
+    """Render a run's records as one HTML file."""
+    from normzoo_reports import report as render
+
+    out_console.print(f"report: {render(run, output)}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def env(load: Load = None, as_json: Json = False) -> None:
+    """Show what would be measured on: versions and hardware."""
+    from normzoo_bench.commands import env as look
+    from normzoo_bench.terminal import table
+
+    found = look()
+    if as_json:
+        _print_json(found)
+    else:
+        out_console.print(table("", ["what", ""], list(found.items())))
+
+
+def _load(paths: list[str] | None) -> None:
+    from normzoo import plugins
+
+    for path in paths or []:
+        plugins.load(path)
+
+
+def _asked(
+    settings: list[str] | None,
+    normalizers: str | None,
+    seeds: int | None,
+    device: str | None,
+    load: list[str] | None,
+    cell: str | None,
+) -> dict[str, Any]:
+    from normzoo_bench.errors import UsageError
+    from normzoo_suites.calls import split_commas
+
+    changes: dict[str, str] = {}
+    for text in settings or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes KEY=VALUE, got {text!r}")
+        changes[key.strip()] = value
+    return {
+        "settings": changes,
+        "normalizers": None if normalizers is None else split_commas(normalizers),
+        "seeds": seeds,
+        "device": device,
+        "load": load or [],
+        "cell": cell,
+    }
+
+
+def _seconds(text: str) -> float:
+    from normzoo_bench.errors import UsageError
+
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if not match or float(match[1]) <= 0:
+        raise UsageError(f"--timeout takes a time such as 90s, 30m or 2h, got {text!r}")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""The commands of this room as functions, with the command line's names and arguments."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from normzoo_bench.errors import UsageError
+from normzoo_bench.request import Request
+from normzoo_suites import read_run
+from normzoo_suites.errors import suggest
+from normzoo_suites.record import Status
+
+if TYPE_CHECKING:  # these import torch, which `status` must not
+    from normzoo_bench.planner import Plan
+    from normzoo_bench.runner import RunResult
+
+
+def request(
+    suite: str,
+    *,
+    settings: Mapping[str, str] | None = None,
+    normalizers: Sequence[str] | None = None,
+    seeds: int | None = None,
+    device: str | None = None,
+    load: Sequence[str] = (),
+    cell: str | None = None,
+) -> Request:
+    """Gather what was asked for: see ``Request``."""
+    chosen = None if normalizers is None else tuple(normalizers)
+    return Request(suite, dict(settings or {}), chosen, seeds, device, tuple(map(str, load)), cell)
+
+
+def plan(suite: str, **asked: Any) -> Plan:
+    """Plan a suite; the keywords are those of ``request``.
+
+    Raises:
+        UsageError, SuiteError: for whatever of it cannot be done.
+
+    """
+    from normzoo_bench.planner import plan as make
+
+    return make(request(suite, **asked))
+
+
+def run(
+    suite: str,
+    *,
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    timeout: float = 1800.0,
+    retry: Iterable[str] = (),
+    **asked: Any,
+) -> RunResult:
+    """Run a suite, or what of it has no record yet, in worker processes.
+
+    Workers are started by ``spawn``: a script that calls this guards its main part by ``if __name__ == "__main__"``.
+
+    Args:
+        suite: a built-in suite's name or the path of a TOML file.
+        out: the run folder; ``runs/SUITE`` unless told.
+        jobs: worker processes; one per core unless told.
+        timeout: seconds after which a cell is killed.
+        retry: statuses whose cells are measured again.
+        **asked: the keywords of ``request``.
+
+    Raises:
+        UsageError, SuiteError: for whatever of it cannot be done; nothing is measured then.
+
+    """
+    from normzoo_bench.runner import Options, run_plan
+
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs must be at least 1, got {jobs}")
+    if not timeout > 0:
+        raise UsageError(f"timeout must be above 0, got {timeout}")
+    known = get_args(Status)
+    for status_ in retry:
+        if status_ not in known:
+            raise UsageError(f"unknown status {status_!r} to retry; {suggest(status_, known)}")
+    made = plan(suite, **asked)
+    folder = Path(out) if out is not None else default_folder(made.suite.name, made.request.cell)
+    return run_plan(made, folder, Options(jobs, timeout, frozenset(retry)))
+
+
+def default_folder(suite: str, cell: str | None = None) -> Path:
+    """Give the run folder of a suite, and of one cell measured by itself."""
+    return Path("runs") / (f"{suite}-{cell}" if cell else suite)
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What a run folder holds.
+
+    Attributes:
+        suite: the suite's name.
+        cells: how many cells it has.
+        statuses: how many ended how; ``same`` for those that are the same computation as another.
+        to_do: how many have no readable record.
+        faults: for cells that ended without a result, how often each reason.
+        unreadable: by file name, what is wrong with a record.
+        seconds: the measured cells' time, added up.
+        command: the command line that goes on with it.
+
+    """
+
+    suite: str
+    cells: int
+    statuses: Counter[str]
+    to_do: int
+    faults: Counter[str]
+    unreadable: dict[str, str]
+    seconds: float
+    command: str
+
+
+def status(run: str | Path) -> RunStatus:
+    """Say how far a run is.
+
+    Raises:
+        SuiteError: when it is no run folder.
+
+    """
+    found = read_run(run)
+    statuses: Counter[str] = Counter()
+    faults: Counter[str] = Counter()
+    seconds = 0.0
+    for cell in found.cells:
+        if cell.same_as:
+            statuses["same"] += 1
+        elif cell.id in found.records:
+            record = found.records[cell.id]
+            statuses[record.status] += 1
+            seconds += record.seconds
+            if record.reason:
+                faults[f"{record.status}: {record.reason}"] += 1
+    to_do = len(found.cells) - statuses.total()
+    return RunStatus(
+        found.suite.name, len(found.cells), statuses, to_do, faults, found.unreadable, seconds, found.command
+    )
+
+
+def env() -> dict[str, Any]:
+    """Describe what would be measured on: versions and hardware."""
+    from normzoo_bench.environment import environment
+
+    return environment()

@@ -1,0 +1,57 @@
+"""What a user asks of `plan` and `run`, and the command line that asks it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Request:
+    """A suite and what is changed of it.
+
+    Attributes:
+        suite: a built-in suite's name or the path of a TOML file.
+        settings: by setting, the comma-separated values that replace it.
+        normalizers: what to measure instead of the suite's own; None for these.
+        seeds: how many seeds; None for as many as the suite says.
+        device: ``cpu``, ``cuda`` or ``auto``; None for what the suite says.
+        load: Python files with normalizers.
+        cell: the beginning of one cell's id; None for all.
+
+    """
+
+    suite: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    normalizers: tuple[str, ...] | None = None
+    seeds: int | None = None
+    device: str | None = None
+    load: tuple[str, ...] = ()
+    cell: str | None = None
+
+    def command(self, cell: str | None = None, out: str | None = None) -> str:
+        """Give the command line that asks the same, for one cell where its id is given.
+
+        Absolute paths are left out of it, since it stands in records that are published.
+        """
+        words = ["normzoo", "run", _shown(self.suite)]
+        for key, value in self.settings.items():
+            words += ["--set", f"{key}={_shown(value)}"]
+        if self.normalizers is not None:
+            words += ["--normalizers", ",".join(self.normalizers)]
+        for option, given in (("--seeds", self.seeds), ("--device", self.device)):
+            words += [option, str(given)] if given is not None else []
+        for path in self.load:
+            words += ["--load", _shown(path)]
+        wanted = cell or self.cell
+        words += ["--cell", wanted] if wanted else []
+        words += ["--out", _shown(out)] if out else []
+        return shlex.join(words)
+
+
+def _shown(text: str) -> str:
+    """Show a path as it was typed, or by its last part alone where it is absolute."""
+    path = text.partition("(")[0]
+    return text.replace(path, f"PATH_TO/{Path(path).name}", 1) if Path(path).is_absolute() else text

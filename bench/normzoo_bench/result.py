@@ -1,0 +1,36 @@
+"""What a measure gives back, and how it says that it could not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one cell measured: see ``normzoo_suites.Record`` for metrics, series and samples.
+
+    Attributes:
+        metrics: numbers by name.
+        series: a number per epoch, by name.
+        samples: raw samples, by name.
+        options: the normalizer's options as it was built.
+
+    """
+
+    metrics: dict[str, float]
+    series: dict[str, list[float]] = field(default_factory=dict)
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Diverged(Exception):  # noqa: N818  # not an error: a result
+    """Training produced a loss that is not finite; ``result`` is what is known all the same."""
+
+    def __init__(self, reason: str, result: Result) -> None:
+        super().__init__(reason)
+        self.result = result
+
+
+class CannotRun(Exception):  # noqa: N818  # not an error: a result
+    """The cell asks for what its normalizer or machine cannot do; it is recorded as skipped."""

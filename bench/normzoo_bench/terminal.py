@@ -1,0 +1,186 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from normzoo import Card
+    from normzoo_bench.commands import RunStatus
+    from normzoo_bench.planner import Plan
+    from normzoo_bench.store import Store
+    from normzoo_reports import Summary
+    from normzoo_suites import Suite
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> Table:
+    """Make a plain table; text in it is shown as it is, never read as markup. Only the last column may fold."""
+    made = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    made.padding = (0, 2, 0, 0)
+    for number, column in enumerate(columns):
+        last = number == len(columns) - 1
+        made.add_column(
+            Text(column),
+            justify="right" if column in right else "left",
+            header_style="dim",
+            no_wrap=not last,
+            overflow="fold" if last else "ellipsis",
+            min_width=None if last else max(len(str(row[number])) for row in rows) if rows else None,
+        )
+    for row in rows:
+        made.add_row(*(Text(str(value)) for value in row))
+    return made
+
+
+def catalog() -> dict[str, list[dict[str, Any]]]:
+    """Give everything that has a name: normalizers, suites, data sets, models."""
+    import normzoo
+    from normzoo_bench.data import EMBEDDED
+    from normzoo_bench.models import model_names
+    from normzoo_suites import load_suite, suite_names
+
+    cards = [normzoo.card(name) for name in normzoo.names()]
+    return {
+        "normalizers": [
+            {"name": c.name, "year": c.year, "paper": c.paper, "pools": sorted(c.pools), "about": c.summary}
+            for c in cards
+        ],
+        "suites": [{"name": name, "about": load_suite(name).question} for name in suite_names()],
+        "datasets": [
+            *({"name": name, "about": about} for name, about in EMBEDDED.items()),
+            {"name": "PATH", "about": "a folder of parquet, arrow or image files"},
+            {"name": "ID", "about": "any Hugging Face hub id, such as uoft-cs/cifar10"},
+        ],
+        "models": [
+            *({"name": name, "about": about} for name, about in model_names().items()),
+            {"name": "timm/NAME", "about": "any model of timm, such as timm/resnet18"},
+        ],
+    }
+
+
+def print_catalog(console: Console, found: dict[str, list[dict[str, Any]]]) -> None:
+    """Show the catalog's sections one under the other."""
+    for number, (section, rows) in enumerate(found.items()):
+        if number:
+            console.print()
+        columns = [column for column in rows[0] if column != "paper"]  # `show` has it, and the width is small
+        console.print(table(section, columns, [[_plain(row[column]) for column in columns] for row in rows]))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value) or "nothing"
+    return "" if value is None else str(value)
+
+
+def print_card(console: Console, card: Card) -> None:
+    """Show a normalizer's card and its docstring."""
+    rows: list[tuple[str, object]] = [
+        ("paper", card.paper),
+        ("year", card.year or "none"),
+        ("pools over", ", ".join(sorted(card.pools)) or "nothing"),
+        ("running statistics", "yes" if card.running_stats else "no"),
+        ("depends on batch-mates in training", "yes" if card.batch_dependent else "no"),
+        ("ranks must talk", "yes" if card.needs_process_group else "no"),
+        ("smallest batch at 1×1", card.smallest_batch((1, 1))),
+        ("options", ", ".join(f"{key}={value}" for key, value in card.options.items()) or "none"),
+        *((f"exempt from {check}", reason) for check, reason in card.exempt.items()),
+    ]
+    console.print(table(card.name, ["claim", ""], rows))
+    console.print()
+    console.print(inspect.getdoc(card.factory) or "", markup=False, highlight=False)
+
+
+def print_suite(console: Console, suite: Suite) -> None:
+    """Show a suite's question, its size and its claims."""
+    console.print(f"{suite.name}: {suite.question}", markup=False, highlight=False)
+    console.print(f"{len(suite.cells())} cells, protocol {suite.protocol}", highlight=False)
+    for number, grid in enumerate(suite.grids, start=1):
+        rows = [(key, ", ".join(map(str, values))) for key, values in grid.values().items()]
+        console.print(table(f"grid {number}: {grid.measure}", ["setting", "values"], rows))
+    if suite.claims:
+        console.print(table("claims", ["says", "source"], [(claim.says, claim.source) for claim in suite.claims]))
+
+
+def print_plan(console: Console, plan: Plan, store: Store, jobs: int, cells: bool) -> None:
+    """Show what a run would do, what it would skip and why, and how long it may take."""
+    finished, unreadable = store.finished(plan, frozenset())
+    to_do = [cell for cell in plan.to_do() if cell.id not in finished]
+    same = sum(cell.same_as is not None for cell in plan.cells)
+    skipped = [cell for cell in plan.cells if cell.skip]
+    console.print(
+        f"{plan.suite.name}: {len(plan.cells)} cells: {len(to_do)} to do, {len(finished)} done, "
+        f"{same} the same computation as another, {len(skipped)} skipped",
+        highlight=False,
+    )
+    reasons = {cell.skip: [c.settings.normalizer for c in skipped if c.skip == cell.skip] for cell in skipped}
+    for reason, who in reasons.items():
+        console.print(
+            f"  skipped ×{len(who)}: {', '.join(dict.fromkeys(who))}: {reason}", markup=False, highlight=False
+        )
+    for name in unreadable:
+        console.print(f"  {name} cannot be read and is measured again", markup=False)
+    times = {cell.measure: [r.seconds for r in finished.values() if r.measure == cell.measure] for cell in to_do}
+    known = [sum(times[cell.measure]) / len(times[cell.measure]) for cell in to_do if times[cell.measure]]
+    if to_do and len(known) == len(to_do):
+        console.print(f"about {sum(known) / jobs:.0f} s with {jobs} workers, by the cells done so far", highlight=False)
+    elif to_do:
+        console.print("no estimate of the time: no such cell was measured in this folder yet", highlight=False)
+    if cells:
+        rows = [
+            (c.id, c.measure, _told(c.settings.model_dump(exclude_defaults=True)), _state(c, finished))
+            for c in plan.cells
+        ]
+        console.print(table("", ["id", "measure", "settings", "state"], rows))
+
+
+def _told(settings: dict[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in settings.items())
+
+
+def _state(cell: Any, finished: dict[str, Any]) -> str:
+    if cell.same_as:
+        return f"same as {cell.same_as}"
+    return "skipped" if cell.skip else finished[cell.id].status if cell.id in finished else "to do"
+
+
+def print_status(console: Console, found: RunStatus) -> None:
+    """Show how far a run is."""
+    ended = ", ".join(f"{count} {status}" for status, count in found.statuses.items())
+    console.print(
+        f"{found.suite}: {found.cells} cells: {ended or 'none measured'}, {found.to_do} to do", highlight=False
+    )
+    console.print(f"measured for {found.seconds:.0f} s of worker time", highlight=False)
+    for reason, count in found.faults.items():
+        console.print(f"  ×{count} {reason}", markup=False, highlight=False)
+    for name, reason in found.unreadable.items():
+        console.print(f"  {name}: {reason}", markup=False, highlight=False)
+    if found.to_do:
+        console.print(f"go on with: {found.command}", markup=False, highlight=False)
+
+
+def print_summary(console: Console, found: Summary) -> None:
+    """Show what a run found: accuracy by condition, speed, claims."""
+    if found.accuracy:
+        pivot = found.accuracy
+        rows = [
+            [name, *(value if isinstance(value, str) else value.text for value in values)]
+            for name, values in pivot.rows
+        ]
+        # one line per part of a condition, so that the columns stay narrow
+        columns = [column.replace(", ", ",\n").replace(" (", "\n(") for column in pivot.columns]
+        console.print(table(pivot.metric, ["normalizer", *columns], rows, right=columns))
+    if found.speed:
+        console.print()
+        rows = [[one.normalizer, one.text] for one in found.speed]
+        console.print(table("time of a layer, as a multiple of batch norm's", ["normalizer", "time"], rows))
+    if found.verdicts:
+        console.print()
+        rows = [[one.outcome, f"{one.claim.says} {one.effect_text or one.reason}"] for one in found.verdicts]
+        console.print(table("claims", ["verdict", "claim and effect"], rows))

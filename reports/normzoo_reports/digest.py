@@ -1,0 +1,50 @@
+"""A run read and boiled down: what both the page and the terminal start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from normzoo_reports.load import load_frame, settings_of, varying
+from normzoo_reports.results import Pivot, Summary
+from normzoo_reports.tables import conditions, pivot, speeds
+from normzoo_reports.verdicts import judge
+from normzoo_suites import Run, SuiteError, read_run
+
+
+def read(folder: str | Path) -> Run:
+    """Read a run folder that has something to show.
+
+    Raises:
+        SuiteError: when it is no run folder, or none of its cells has a readable record.
+
+    """
+    run = read_run(folder)
+    if run.records:
+        return run
+    first = next(iter(run.unreadable.values()), "")
+    why = f"{len(run.unreadable)} cannot be read ({first})" if first else "nothing is measured yet"
+    raise SuiteError(f"{folder} has no record to report: {why}; `normzoo run {run.suite.name} --out {folder}` measures")
+
+
+def summarize(run: Run, table: pd.DataFrame | None = None) -> Summary:
+    """Boil a run down to a few rows."""
+    table = load_frame(run) if table is None else table
+    return Summary(
+        suite=run.suite.name,
+        question=run.suite.question,
+        accuracy=accuracy(run, table),
+        speed=speeds(table),
+        verdicts=tuple(judge(run, table)),
+        statuses={str(status): int(number) for status, number in table["status"].value_counts().items()},
+    )
+
+
+def accuracy(run: Run, table: pd.DataFrame) -> Pivot | None:
+    """Give test accuracy by normalizer and condition, or None where the run measures none."""
+    rows = table[table["measure"] == "accuracy"]
+    if rows.empty:
+        return None
+    keys = varying(rows, settings_of(rows, run))
+    return pivot(rows, "test_accuracy", "normalizer", conditions(rows, keys))

@@ -1,0 +1,253 @@
+"""Drawing: lines, bars and points with seaborn, as inline SVG."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MultipleLocator, NullFormatter, NullLocator
+
+from normzoo_reports import words
+from normzoo_reports.statistics import interval
+from normzoo_reports.style import FAINT, INK, Look, looks
+from normzoo_reports.svg import to_svg
+
+BATCH_LIKE = ("local_batch", "batch_size", "ranks")
+"""Settings that grow by factors: their axis is logarithmic with base 2."""
+
+_DODGE = 0.07  # in doublings: series of equal accuracy would else hide one another
+_LOOK: Any = {  # newer matplotlib types every key, older ones know less of them
+    "svg.fonttype": "none",
+    "svg.hashsalt": "normzoo",
+    "text.parse_math": False,  # a name may hold a dollar sign
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "grid.linewidth": 0.8,
+    "grid.color": FAINT,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What a figure shows: the metric ``value`` against ``category``, a colour per ``hue``, a panel per ``facet``."""
+
+    kind: Literal["line", "bar", "point"]
+    value: str
+    category: str
+    hue: str
+    facet: str | None
+
+
+def draw(panel: Panel, rows: pd.DataFrame, prefix: str, title: str) -> str:
+    """Draw rows of the run's table and give the `<svg>` element."""
+    present = rows[rows[panel.value].notna()].copy()
+    present[panel.hue] = present[panel.hue].map(words.show_value)
+    series = looks(panel.hue, dict.fromkeys(present[panel.hue]))
+    facets = list(dict.fromkeys(present[panel.facet])) if panel.facet else [None]
+    # only here are matplotlib's settings changed, and they are put back
+    with mpl.rc_context(_LOOK), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's browser picks the font, not matplotlib
+        figure, axes = _canvas(panel, len(facets), present)
+        for ax, facet in zip(axes, facets, strict=True):
+            part = present if facet is None else present[present[panel.facet] == facet]
+            _KINDS[panel.kind](ax, panel, part, series)
+            ax.set_title(
+                "" if facet is None else f"{words.label(str(panel.facet))} {words.show_value(facet)}", loc="left"
+            )
+        if panel.hue != panel.category:
+            _legend(figure, series, panel.kind)
+        return to_svg(figure, prefix, title)
+
+
+def _canvas(panel: Panel, panels: int, rows: pd.DataFrame) -> tuple[Figure, list[Axes]]:
+    columns = min(panels, 2)
+    lines = math.ceil(panels / columns)
+    height = 0.9 + 0.28 * rows[panel.category].nunique() if panel.kind == "point" else 3.6
+    figure = Figure(figsize=(6.8, height * lines), layout="constrained")
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    axes = list(grid.flat)
+    for extra in axes[panels:]:
+        extra.remove()
+    for lowest in axes[max(0, panels - columns) : panels]:  # shared axes else leave a panel above a gap without numbers
+        lowest.xaxis.set_tick_params(labelbottom=True)
+        lowest.xaxis.label.set_visible(True)
+    return figure, axes[:panels]
+
+
+def _line(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) -> None:
+    numbers = pd.api.types.is_numeric_dtype(rows[panel.category])
+    doubling = numbers and panel.category in BATCH_LIKE
+    ticks = sorted(set(rows[panel.category])) if numbers else []
+    moved = rows.assign(**{panel.category: _dodged(rows, panel, series)}) if doubling else rows
+    names = [name for name in series if (rows[panel.hue] == name).any()]
+    sns.lineplot(
+        moved,
+        x=panel.category,
+        y=panel.value,
+        hue=panel.hue,
+        style=panel.hue,
+        hue_order=names,
+        style_order=names,
+        palette={name: series[name].stand_in for name in names},
+        markers={name: series[name].marker for name in names},
+        dashes=False,
+        markeredgewidth=0,
+        markersize=6.5,
+        linewidth=1.6,
+        errorbar=_whiskers,
+        err_style="bars",
+        err_kws={"elinewidth": 1.2},
+        legend=False,
+        ax=ax,
+    )
+    if doubling:
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(ticks, [words.show_value(float(tick)) for tick in ticks])
+        ax.xaxis.set_minor_locator(NullLocator())
+    ax.grid(visible=False, axis="x")
+    _axes_words(ax, panel.category, panel.value)
+
+
+def _dodged(rows: pd.DataFrame, panel: Panel, series: dict[str, Look]) -> pd.Series:
+    middle = (len(series) - 1) / 2
+    places = {name: 2 ** (_DODGE * (index - middle)) for index, name in enumerate(series)}
+    return rows[panel.category] * rows[panel.hue].map(places)
+
+
+def _bar(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) -> None:
+    names = [name for name in series if (rows[panel.hue] == name).any()]
+    sns.barplot(
+        rows.assign(**{panel.category: rows[panel.category].map(words.show_value)}),
+        x=panel.category,
+        y=panel.value,
+        hue=panel.hue,
+        hue_order=names,
+        palette={name: series[name].stand_in for name in names},
+        saturation=1,
+        width=0.84,
+        gap=0.12,
+        errorbar=_whiskers,
+        err_kws={"color": INK, "linewidth": 1.2},
+        legend=False,
+        ax=ax,
+    )
+    ax.grid(visible=False, axis="x")
+    _axes_words(ax, panel.category, panel.value)
+    if words.is_share(panel.value):
+        ax.set_ylim(0, 1.02)
+        chance = set(rows["chance_accuracy"].dropna()) if "chance_accuracy" in rows else set()
+        if len(chance) == 1:
+            ax.axhline((level := float(chance.pop())), color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
+            ax.annotate("chance", (1.005, level), xycoords=("axes fraction", "data"), va="center", size=8)
+
+
+def _point(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) -> None:
+    named = rows.assign(**{panel.category: rows[panel.category].map(words.show_value)})
+    order = list(dict.fromkeys(named[panel.category]))
+    for name, look in series.items():
+        for category, group in named[named[panel.hue] == name].groupby(panel.category, sort=False):
+            low, high = _span(group, panel.value)
+            ax.hlines(order.index(str(category)), low, high, color=look.stand_in, linewidth=1.6)
+    markers: Any = [look.marker for look in series.values()]  # the stubs spell out every marker
+    sns.pointplot(
+        named,
+        x=panel.value,
+        y=panel.category,
+        order=order,
+        hue=panel.hue,
+        hue_order=list(series),
+        palette={name: look.stand_in for name, look in series.items()},
+        markers=markers,
+        linestyle="none",
+        markersize=6.5,
+        markeredgewidth=0,
+        errorbar=None,
+        legend=False,
+        ax=ax,
+    )
+    if "ratio" in panel.value:
+        _ratio_axis(ax, rows[panel.value])
+    ax.grid(visible=False, axis="y")
+    _axes_words(ax, panel.value, panel.category)
+    ax.set_ylabel("")
+
+
+def _span(group: pd.DataFrame, value: str) -> tuple[float, float]:
+    """Give a point's line: the samples' percentiles where one cell was timed, else the interval over cells."""
+    if len(group) == 1 and f"{value}_p10" in group:
+        return float(group[f"{value}_p10"].iloc[0]), float(group[f"{value}_p90"].iloc[0])
+    return _whiskers(group[value])
+
+
+def _ratio_axis(ax: Axes, ratios: pd.Series) -> None:
+    """Mark 1, batch norm itself, and make twice as fast as far from it as half as fast."""
+    ax.axvline(1, color=INK, linewidth=0.9, zorder=1)
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}×"))
+    low, high = ax.get_xlim()
+    ax.set_xlim(min(low, 2 / 3, float(ratios.min()) / 1.1), max(high, 1.5, float(ratios.max()) * 1.1))
+
+
+def _whiskers(values: Any) -> tuple[float, float]:
+    return interval([float(value) for value in values]) or (math.nan, math.nan)
+
+
+def _axes_words(ax: Axes, across: str, up: str) -> None:
+    ax.set_xlabel(words.label(across))
+    ax.set_ylabel(words.label(up))
+    for name, axis in ((across, ax.xaxis), (up, ax.yaxis)):
+        if words.is_share(name):
+            axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{100 * tick:.0f} %"))
+            if ax.get_ylim()[1] - ax.get_ylim()[0] > 0.25:
+                axis.set_major_locator(MultipleLocator(0.1 if ax.get_ylim()[1] - ax.get_ylim()[0] < 0.75 else 0.2))
+
+
+def _legend(figure: Figure, series: dict[str, Look], kind: str) -> None:
+    bars = kind == "bar"
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=look.stand_in,
+            marker="s" if bars else look.marker,
+            linestyle="none" if bars else "-",
+            markeredgewidth=0,
+            label=name,
+        )
+        for name, look in series.items()
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(len(handles), 4), handletextpad=0.5, columnspacing=1.4
+    )
+
+
+_KINDS: dict[str, Callable[[Axes, Panel, pd.DataFrame, dict[str, Look]], None]] = {
+    "line": _line,
+    "bar": _bar,
+    "point": _point,
+}

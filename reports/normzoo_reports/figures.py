@@ -1,0 +1,91 @@
+"""A suite's figures: drawn with the table of their numbers, or a sentence that says why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from normzoo_reports import words
+from normzoo_reports.draw import Panel, draw
+from normzoo_reports.load import records, settings_of, varying
+from normzoo_reports.results import Pivot
+from normzoo_reports.tables import pivot
+from normzoo_suites import Figure, Run, parse_call
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One figure of the page: its markup, or why it is not drawn; what its marks mean; its numbers."""
+
+    title: str
+    svg: str
+    why_not: str
+    caption: str
+    table: Pivot | None
+
+
+def show_figure(figure: Figure, run: Run, table: pd.DataFrame, prefix: str) -> Shown:
+    """Draw one figure of the suite from the run's table; ``prefix`` keeps its ids apart from other figures'."""
+    value, category = (figure.x, figure.y) if figure.kind == "point" else (figure.y, figure.x)
+    title = figure.title or f"{words.label(value)} by {words.label(category)}"
+    rows = table[table["measure"] == figure.measure]
+    named = [key for key in (category, figure.hue, figure.facet, *figure.where) if key]
+    unknown = [key for key in named if key not in rows or rows[key].isna().all()]
+    if unknown:
+        return _not_drawn(title, f"no {figure.measure} cell of this run has a {unknown[0]}")
+    rows = _chosen(rows, figure)
+    if rows.empty:
+        return _not_drawn(title, "this run has no cell that it asks for")
+    if value not in rows or rows[value].isna().all():
+        return _not_drawn(title, f"none of its {words.count(len(rows), 'cell')} has a value of {value}")
+    rows = _ordered(rows, category, figure)
+    panel = Panel(figure.kind, value, category, figure.hue, figure.facet)
+    numbers = _numbers(rows, panel)
+    return Shown(title, draw(panel, rows, prefix, title), "", _caption(rows, panel, run), numbers)
+
+
+def _not_drawn(title: str, why: str) -> Shown:
+    return Shown(title, "", f"Not drawn: {why}.", "", None)
+
+
+def _chosen(rows: pd.DataFrame, figure: Figure) -> pd.DataFrame:
+    for key, values in figure.where.items():
+        wanted = [str(parse_call(str(value))) for value in values] if key == "normalizer" else list(values)
+        rows = rows[rows[key].isin(wanted)]
+    return rows
+
+
+def _ordered(rows: pd.DataFrame, category: str, figure: Figure) -> pd.DataFrame:
+    """Put numbers in their order and leave names in the suite's."""
+    keys = [key for key in (figure.facet, category) if key and pd.api.types.is_numeric_dtype(rows[key])]
+    return rows.sort_values(keys, kind="stable") if keys else rows
+
+
+def _numbers(rows: pd.DataFrame, panel: Panel) -> Pivot:
+    """Give the figure's table: series down, and across what else it tells apart."""
+    across = [key for key in (panel.facet, panel.category) if key and key != panel.hue]
+    names = [", ".join(_name(row, key, across) for key in across) for row in records(rows)]
+    by = words.label(across[0]) if len(across) == 1 else ""
+    return pivot(rows, panel.value, panel.hue, pd.Series(names, index=rows.index, dtype=object), by)
+
+
+def _name(row: dict[str, Any], key: str, across: list[str]) -> str:
+    value = words.show_value(row[key])
+    # one key alone stands in the table's head
+    return value if len(across) == 1 or isinstance(row[key], str) else f"{words.label(key)} {value}"
+
+
+def _caption(rows: pd.DataFrame, panel: Panel, run: Run) -> str:
+    """Say what a mark and its bar are, and whether it lumps together what the suite varies."""
+    shown = [key for key in (panel.category, panel.hue, panel.facet) if key]
+    groups = [group for _, group in rows.groupby(shown, sort=False)]
+    lumped = {key for group in groups for key in varying(group, settings_of(group, run))}
+    timed = f"{panel.value}_p10" in rows and max(map(len, groups)) == 1
+    marks = (
+        "Marks are medians of one process's samples, lines span their 10th to 90th percentile."
+        if timed
+        else "Marks are means over seeds, lines their 95 % intervals (each for itself; none below 6 seeds)."
+    )
+    return marks + (f" Each mark lumps together cells that differ in {', '.join(sorted(lumped))}." if lumped else "")

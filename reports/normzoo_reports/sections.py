@@ -1,0 +1,227 @@
+"""The page's plainer sections: timings, cells without a value, cards, environments, and how to measure a cell again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from normzoo_reports import words
+from normzoo_reports.load import records, settings_of, varying
+from normzoo_reports.results import Estimate
+from normzoo_reports.tables import conditions, estimate
+from normzoo_suites import Run
+
+_PLAIN = ("ok",)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One timed cell; ``ratio`` is a text that says why where there is none."""
+
+    normalizer: str
+    condition: str
+    ratio: Estimate | str
+    step_ms: str
+    images_per_s: str
+    samples: int
+    error: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Cells that came to the same end for the same reason; ``cells`` holds (id, name) pairs by condition."""
+
+    status: str
+    reason: str
+    count: int
+    cells: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What was known of a normalizer when it was measured; ``options`` holds (measure, options as built) pairs."""
+
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    summary: str
+    options: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A machine and its versions, and how many cells were measured there."""
+
+    cells: int
+    facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Everything measured under one condition: the settings that vary in the run, and each cell with what it gave."""
+
+    name: str
+    settings: tuple[tuple[str, str], ...]
+    cells: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Again:
+    """All cells of a measure: the settings that they share, and the conditions in which they differ."""
+
+    measure: str
+    shared: tuple[tuple[str, str], ...]
+    conditions: tuple[Condition, ...]
+
+
+def timings(run: Run, table: pd.DataFrame) -> list[Timing]:
+    """List the timed cells in the order of normalizers."""
+    rows = table[table["measure"] == "throughput"]
+    if rows.empty:
+        return []
+    names = conditions(rows, varying(rows, settings_of(rows, run)))
+    found = [_timing(rows.loc[[str(cell)]], name) for cell, name in names.items()]
+    order = list(dict.fromkeys(timing.condition for timing in found))
+    return sorted(found, key=lambda timing: order.index(timing.condition))
+
+
+def _timing(row: pd.DataFrame, name: str) -> Timing:
+    def metric(key: str, form: str) -> str:
+        return format(float(row[key].iloc[0]), form) if key in row and pd.notna(row[key].iloc[0]) else "–"
+
+    first = row.iloc[0]
+    return Timing(
+        str(first["normalizer"]),
+        name,
+        estimate(row, "step_ms_ratio"),
+        metric("step_ms", ".4g"),
+        metric("images_per_s", ",.0f"),
+        int(first["raw_samples"]),
+        metric("error_vs_float64", ".1e"),
+    )
+
+
+def problems(run: Run, table: pd.DataFrame) -> list[Problem]:
+    """Group the cells that are not plainly measured by what became of them and why."""
+    rows = table[~table["status"].isin(_PLAIN)]
+    found = []
+    for (status, reason), group in rows.groupby(["status", "reason"], sort=False):
+        found.append(Problem(str(status), str(reason), len(group), _by_condition(run, table, group)))
+    return found
+
+
+def _by_condition(
+    run: Run, table: pd.DataFrame, group: pd.DataFrame
+) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+    names: dict[str, list[tuple[str, str]]] = {}
+    for measure, rows in group.groupby("measure", sort=False):
+        everyone = table[table["measure"] == measure]
+        labels = conditions(rows, ["normalizer", *varying(everyone, settings_of(everyone, run))])
+        for row, name in zip(records(rows), labels, strict=True):
+            seed = row.get("seed")
+            which = f"seed {words.show_value(seed)}" if seed is not None and seed == seed else "cell"
+            names.setdefault(str(name), []).append((str(row["id"]), which))
+    return tuple((name, tuple(cells)) for name, cells in names.items())
+
+
+def cards(run: Run) -> list[Card]:
+    """Give one card per normalizer, as its records hold it."""
+    found: dict[str, dict[str, Any]] = {}
+    options: dict[str, dict[str, list[str]]] = {}
+    for cell in run.cells:
+        record = run.records.get(cell.id)
+        # a cell that is the same computation as another shows that one's card, which may be another normalizer's
+        if record is None or not record.card or cell.same_as is not None:
+            continue
+        found.setdefault(cell.settings.normalizer, record.card)
+        built = _flat(record.card.get("options", {}))
+        seen = options.setdefault(cell.settings.normalizer, {}).setdefault(cell.measure, [])
+        if built and built not in seen:
+            seen.append(built)
+    names = dict.fromkeys(cell.settings.normalizer for cell in run.cells)
+    return [_card(name, found[name], options[name]) if name in found else _no_card(name) for name in names]
+
+
+def _no_card(name: str) -> Card:
+    return Card(name, (), "No record of its own holds its card.", ())
+
+
+def _card(name: str, card: dict[str, Any], options: dict[str, list[str]]) -> Card:
+    pools = card.get("pools") or ["nothing"]
+    facts = (
+        ("paper", str(card.get("paper", "–"))),
+        ("year", str(card.get("year", "–"))),
+        ("pools over", ", ".join(map(str, pools))),
+    )
+    every = [(measure, "; or ".join(built)) for measure, built in options.items() if built]
+    alike = len({built for _, built in every}) == 1
+    return Card(name, facts, str(card.get("summary", "")), (("", every[0][1]),) if alike else tuple(every))
+
+
+def environments(run: Run) -> list[Environment]:
+    """Give the distinct environments of the run's records, the most used first."""
+    counts: dict[str, int] = {}
+    for cell in run.cells:
+        record = run.records.get(cell.id)
+        if record is not None and record.environment and cell.same_as is None:
+            key = json.dumps(record.environment, sort_keys=True, default=str)
+            counts[key] = counts.get(key, 0) + 1
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return [Environment(number, tuple((k, _text(v)) for k, v in json.loads(key).items())) for key, number in ordered]
+
+
+def differing(found: Iterable[Environment]) -> list[str]:
+    """Name the facts in which environments differ."""
+    facts = [dict(environment.facts) for environment in found]
+    return sorted({key for one in facts for key in one for other in facts if other.get(key) != one[key]})
+
+
+def again(run: Run, table: pd.DataFrame) -> list[Again]:
+    """Give every cell with its settings, its numbers and its command, by measure and condition."""
+    found = []
+    for measure, rows in table.groupby("measure", sort=False):
+        settings = [key for key in settings_of(rows, run) if key != "seed"]
+        differ = ["normalizer", *varying(rows, settings)]
+        names = conditions(rows, differ)
+        made = []
+        for name, group in rows.groupby(names, sort=False):
+            cells = tuple(_cell(row, run) for row in records(group))
+            made.append(Condition(str(name), _told(group, differ), cells))
+        found.append(Again(str(measure), _told(rows, [key for key in settings if key not in differ]), tuple(made)))
+    return found
+
+
+def _told(rows: pd.DataFrame, keys: list[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((key, words.show_value(rows[key].iloc[0])) for key in keys)
+
+
+def _cell(row: dict[str, Any], run: Run) -> dict[str, Any]:
+    cell_id = str(row["id"])
+    record = run.records.get(cell_id)
+    numbers = record.metrics if record else {}
+    seed = row.get("seed")
+    return {
+        "id": cell_id,
+        "name": f"seed {words.show_value(seed)}" if seed is not None and seed == seed else "cell",
+        "status": str(row["status"]),
+        "same_as": str(row["same_as"]),
+        "seconds": f"{row['seconds']:.2f} s" if record else "",
+        # local_batch stands among the settings' words already, and a shared record holds another cell's
+        "metrics": ", ".join(f"{key} {value:.5g}" for key, value in numbers.items() if key != "local_batch"),
+        "command": str(row["command"]),
+    }
+
+
+def _flat(options: Any) -> str:
+    if not isinstance(options, dict):
+        return str(options)
+    return ", ".join(f"{key}={_text(value)}" for key, value in options.items())
+
+
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,57 @@
+"""A matplotlib figure as markup that can stand in a page: no namespace, no id twice, colours left to the page."""
+
+from __future__ import annotations
+
+import io
+import re
+from xml.etree import ElementTree
+
+from matplotlib.figure import Figure
+
+from normzoo_reports.style import on_page
+
+_REFERENCE = re.compile(r"url\(#([^)]+)\)")
+
+
+def to_svg(figure: Figure, prefix: str, title: str) -> str:
+    """Give a figure as an `<svg>` element.
+
+    Args:
+        figure: drawn with the colours of `style.py`, under ``svg.fonttype = none`` and a fixed ``svg.hashsalt``.
+        prefix: what keeps this figure's ids apart from those of others on the page.
+        title: what a screen reader says of it.
+
+    """
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    root = ElementTree.fromstring(file.getvalue().decode())
+    for element in list(root.iter()):
+        for child in list(element):
+            if child.tag.endswith("metadata"):
+                element.remove(child)
+        _clean(element, prefix)
+    for key in ("version", "width", "height"):
+        root.attrib.pop(key, None)
+    root.set("role", "img")
+    root.set("aria-label", title)
+    return _coloured(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _clean(element: ElementTree.Element, prefix: str) -> None:
+    # inline in HTML neither namespaces nor `xlink:` are needed, and the page holds no address at all
+    element.tag = element.tag.rpartition("}")[2]
+    given = list(element.attrib.items())
+    element.attrib.clear()
+    for key, value in given:
+        name = key.rpartition("}")[2]
+        if name == "id":
+            value = f"{prefix}-{value}"
+        elif name == "href":
+            value = value.replace("#", f"#{prefix}-", 1)
+        element.set(name, _REFERENCE.sub(rf"url(#{prefix}-\1)", value))
+
+
+def _coloured(markup: str) -> str:
+    for stand_in, colour in on_page().items():
+        markup = markup.replace(stand_in, colour)
+    return markup

@@ -1,0 +1,148 @@
+"""What a run says of its suite's claims: supported, refuted, inconclusive, or not asked.
+
+A claim gives one number d per seed. Both of its one-sided hypotheses, that it holds and that its opposite does, are
+tested by sign flips, and Holm's correction runs over both hypotheses of every claim of the suite, asked or not: the
+family was fixed before the run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import pandas as pd
+
+from normzoo_reports import words
+from normzoo_reports.load import MEASURED, records
+from normzoo_reports.results import Outcome, Verdict
+from normzoo_reports.statistics import ALPHA, holm, interval, seeds_needed, sign_flip
+from normzoo_suites import Cell, Claim, Run, SuiteError
+from normzoo_suites.claims import side_cells
+
+_ROUNDING = 1e-12
+_Rows = dict[str, dict[str, Any]]  # by cell id, then by column
+
+
+@dataclass
+class _Pairs:
+    differences: list[float] = field(default_factory=list)
+    diverged: int = 0
+    missing: dict[str, list[int]] = field(default_factory=dict)  # why, and under which seeds
+
+
+def judge(run: Run, table: pd.DataFrame) -> list[Verdict]:
+    """Give the verdict on every claim of the run's suite, in the suite's order; ``table`` is from ``load_frame``."""
+    rows = {str(row["id"]): row for row in records(table)}
+    drafts = [_measure(claim, run.cells, rows) for claim in run.suite.claims]
+    adjusted = holm([p for draft in drafts for p in _family_p(draft)])
+    pairs = zip(adjusted[::2], adjusted[1::2], strict=True)
+    return [
+        _decide(draft, p_for, p_against, len(drafts)) for draft, (p_for, p_against) in zip(drafts, pairs, strict=True)
+    ]
+
+
+def hypotheses(kind: Literal["higher", "equal"], margin: float, differences: Sequence[float]) -> tuple[float, float]:
+    """Give the p-values for a claim and for its opposite, before any correction.
+
+    ``higher``: mean > margin, against mean < margin. ``equal``: −margin < mean < margin, by the larger p of its two
+    sides (Schuirmann 1987), against a mean outside, by twice the smaller: either side alone refutes it, and without
+    the doubling a claim whose margin is small would be refuted wrongly twice as often as said.
+    """
+    above, below = sign_flip(differences, margin)
+    if kind == "higher":
+        return above, below
+    above_lower, below_lower = sign_flip(differences, -margin)
+    return max(below, above_lower), min(1.0, 2 * min(above, below_lower))
+
+
+def _measure(claim: Claim, cells: list[Cell], rows: _Rows) -> Verdict:
+    """Give all of a verdict but the correction for the other claims and, with it, the outcome."""
+    try:
+        sides = _sides(claim, cells)
+    except SuiteError as error:
+        return Verdict(claim, "not asked", str(error))
+    pairs = _pairs(claim.metric, sides, rows)
+    why = tuple(f"{reason} (seed {words.listing(seeds)})" for reason, seeds in pairs.missing.items())
+    lost = sum(map(len, pairs.missing.values()))
+    draft = Verdict(
+        claim, "inconclusive", n=len(pairs.differences), diverged=pairs.diverged, missing=why, pairs_missing=lost
+    )
+    if not pairs.differences:
+        return draft
+    low, high = interval(pairs.differences) or (None, None)
+    p_for, p_against = hypotheses(claim.is_, claim.margin, pairs.differences)
+    effect = math.fsum(pairs.differences) / len(pairs.differences)
+    return replace(draft, effect=effect, low=low, high=high, raw_p_for=p_for, raw_p_against=p_against)
+
+
+def _sides(claim: Claim, cells: list[Cell]) -> list[tuple[int, dict[int, Cell]]]:
+    """Give the claim's terms, each a sign and its cells by seed."""
+    signed = [(1, side) for side in claim.plus] + [(-1, side) for side in claim.minus]
+    found = [(sign, side_cells(cells, side)) for sign, side in signed]
+    plus, minus = (
+        sorted(cell.same_as or cell.id for sign, by_seed in found if sign == wanted for cell in by_seed.values())
+        for wanted in (1, -1)
+    )
+    if plus == minus:
+        raise SuiteError("both sides are the same computation by design")
+    if not _common_seeds(found):
+        raise SuiteError("its sides have no seed in common")
+    return found
+
+
+def _common_seeds(sides: list[tuple[int, dict[int, Cell]]]) -> list[int]:
+    return sorted(set.intersection(*(set(by_seed) for _, by_seed in sides)))
+
+
+def _pairs(metric: str, sides: list[tuple[int, dict[int, Cell]]], rows: _Rows) -> _Pairs:
+    pairs = _Pairs()
+    for seed in _common_seeds(sides):
+        cells = [(sign, by_seed[seed]) for sign, by_seed in sides]
+        why = next(filter(None, (_why_absent(cell, metric, rows[cell.id]) for _, cell in cells)), None)
+        if why:
+            pairs.missing.setdefault(why, []).append(seed)
+            continue
+        terms = [sign * float(rows[cell.id][metric]) for sign, cell in cells]
+        difference = math.fsum(terms)
+        # .98 + .97 - .97 - .98 is no effect, whatever its last bit says
+        pairs.differences.append(0.0 if abs(difference) < _ROUNDING * max(map(abs, terms)) else difference)
+        pairs.diverged += any(rows[cell.id]["status"] == "diverged" for _, cell in cells)
+    return pairs
+
+
+def _why_absent(cell: Cell, metric: str, row: dict[str, Any]) -> str | None:
+    """Say why a cell has no value of this metric, or None when it has one."""
+    status, reason = str(row["status"]), str(row["reason"])
+    name = cell.settings.normalizer
+    if status not in MEASURED:
+        phrase = words.STATUS[status]
+        return f"{name}: {phrase}: {reason}" if reason else f"{name}: {phrase}"
+    if pd.isna(row.get(metric)):
+        return f"{name}: {status}, without a {metric}"
+    return None
+
+
+def _family_p(draft: Verdict) -> tuple[float, float]:
+    # a claim that cannot be decided stays in the family with p = 1: leaving it out would loosen the others' correction
+    if draft.raw_p_for is None or draft.raw_p_against is None or draft.missing:
+        return 1.0, 1.0
+    return draft.raw_p_for, draft.raw_p_against
+
+
+def _decide(draft: Verdict, p_for: float, p_against: float, claims: int) -> Verdict:
+    if draft.outcome == "not asked":
+        return draft
+    if draft.missing:
+        return replace(draft, reason=f"{words.count(draft.pairs_missing, 'pair')} missing")
+    outcome: Outcome = "supported" if p_for <= ALPHA else "refuted" if p_against <= ALPHA else "inconclusive"
+    reason = "" if outcome != "inconclusive" else _undecided(draft.n, claims)
+    return replace(draft, outcome=outcome, reason=reason, p_for=p_for, p_against=p_against)
+
+
+def _undecided(n: int, claims: int) -> str:
+    needed = seeds_needed(claims)
+    if n < needed:
+        return f"{words.count(n, 'pair')} cannot decide one of {words.count(claims, 'claim')}; it takes {needed}"
+    return "neither the claim nor its opposite reached p ≤ 0.05 after Holm's correction"

@@ -1,0 +1,102 @@
+"""How numbers, settings and metrics are put into words; the page and the terminal share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+METRICS = {
+    "test_accuracy": "test accuracy",
+    "test_accuracy_mean_buffers": "test accuracy, buffers averaged over ranks",
+    "test_accuracy_population": "test accuracy, population statistics",
+    "test_accuracy_batch": "test accuracy, batch statistics",
+    "step_ms_ratio": "time relative to batch norm",
+    "step_ms": "time of one step (ms)",
+    "images_per_s": "images per second",
+    "local_batch": "samples per statistic",
+}
+"""Labels of metrics and axes whose name alone says too little."""
+
+STATUS = {
+    "ok": "measured",
+    "diverged": "diverged (counted with chance accuracy)",
+    "skipped": "skipped as impossible",
+    "oom": "out of memory",
+    "timeout": "timed out",
+    "crashed": "crashed",
+    "error": "failed with an error",
+    "missing": "not measured yet",
+    "unreadable": "unreadable",
+}
+"""What became of a cell, in words."""
+
+_QUIET = ("iid", "shuffled", "rank0", "contiguous")  # a default that a reader need not see beside another setting
+
+
+def label(name: str) -> str:
+    """Name a metric or a setting for an axis or a heading."""
+    return METRICS.get(name, name.replace("_", " "))
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share of images, shown in percent and compared in percentage points."""
+    return "accuracy" in metric
+
+
+def show(metric: str, value: float) -> str:
+    """Show a value: 97.8 %, 1.62×, or four significant digits."""
+    if is_share(metric):
+        return f"{100 * value:.1f} %"
+    return f"{value:.2f}×" if "ratio" in metric else f"{value:.4g}"
+
+
+def show_range(metric: str, low: float, high: float) -> str:
+    """Show an interval without repeating the unit."""
+    first, second = show(metric, low), show(metric, high)
+    return f"[{first.removesuffix(' %')}, {second.removesuffix(' %')}]"
+
+
+def show_change(metric: str, value: float) -> str:
+    """Show a difference: percentage points for accuracies."""
+    text = f"{100 * value:+.1f} points" if is_share(metric) else f"{value:+.4g}"
+    return text.replace("-", "−")
+
+
+def show_change_range(metric: str, low: float, high: float) -> str:
+    """Show the interval of a difference."""
+    return f"[{show_change(metric, low).removesuffix(' points')}, {show_change(metric, high).removesuffix(' points')}]"
+
+
+def show_value(value: Any) -> str:
+    """Show a setting's value; a whole number never gets a decimal point."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def condition(settings: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """Name a condition by those settings: "ranks 5 (8 each), exclusive_classes"."""
+    parts = [_setting(settings, key) for key in keys if key in settings and settings[key] == settings[key]]
+    loud = [part for part in parts if part not in _QUIET]
+    return ", ".join(loud or parts)
+
+
+def listing(numbers: Iterable[int]) -> str:
+    """Shorten whole numbers: "0 to 4, 7"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+
+
+def count(number: int, thing: str) -> str:
+    """Count things: "1 cell", "3 cells"."""
+    return f"{number} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def _setting(settings: Mapping[str, Any], key: str) -> str:
+    value = settings[key]
+    if key == "ranks" and settings.get("batch_size"):
+        return f"ranks {show_value(value)} ({show_value(settings['batch_size'] / value)} each)"
+    return value if isinstance(value, str) and key != "learning_rate" else f"{key} {show_value(value)}"

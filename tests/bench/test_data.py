@@ -1,0 +1,186 @@
+"""Loading: the embedded digits, folders as users have them, and what bad ones are told."""
+
+from __future__ import annotations
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from normzoo_bench import data
+from normzoo_bench.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def own_caches(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("NORMZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("hf"))
+    data.load.cache_clear()
+
+
+def pictures(count, size=8, mode="RGB"):
+    draw = np.random.default_rng(0)
+    shape = (size, size, 3) if mode == "RGB" else (size, size)
+    return [Image.fromarray(draw.integers(0, 256, shape, dtype=np.uint8), mode=None) for _ in range(count)]
+
+
+def table(count=12, names=("img", "label"), mode="RGB", extra=None):
+    columns = {names[0]: pictures(count, mode=mode), names[1]: [i % 3 for i in range(count)]} | (extra or {})
+    kinds = {names[0]: datasets.Image(), names[1]: datasets.ClassLabel(names=["cat", "dog", "owl"])}
+    for name in extra or {}:
+        kinds[name] = datasets.ClassLabel(num_classes=12)
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(kinds))
+
+
+def parquet_folder(tmp_path, **parts):
+    folder = tmp_path / "pets"
+    folder.mkdir()
+    for name, part in parts.items():
+        part.to_parquet(folder / f"{name}.parquet")
+    return folder
+
+
+def loaded(text):
+    source = data.find(text)
+    return data.load(source.name, source.where)
+
+
+def test_digits_are_scikit_learns_images_with_ten_classes(digits):
+    bunch = load_digits()
+    assert digits.shape == (1, 8, 8)
+    assert digits.classes == 10
+    assert torch.equal(digits.train.labels, torch.from_numpy(bunch.target))
+    assert np.abs(digits.train.images[:, 0].numpy() / 255 * 16 - bunch.images).max() < 0.07
+
+
+def test_the_seed_draws_the_digits_split(digits):
+    first, again, other = (digits.parts(seed, "all") for seed in (0, 0, 1))
+    assert torch.equal(first[0].images, again[0].images)
+    assert not torch.equal(first[0].labels, other[0].labels)
+    assert len(first[0].labels) == digits.train_size()
+    assert len(first[0].labels) + len(first[1].labels) == 1797
+
+
+def test_no_digit_is_in_training_and_test_part_of_one_seed(digits):
+    train, test = digits.parts(3, "all")
+    rows = {tuple(image.flatten().tolist()) for image in train.images}
+    originals = {tuple(image.flatten().tolist()) for image in digits.train.images}
+    assert len(originals) == 1797  # no two digits are alike, so a leak would show
+    assert not rows & {tuple(image.flatten().tolist()) for image in test.images}
+
+
+def test_train_samples_are_a_part_of_the_seeds_training_part(digits):
+    few, _ = digits.parts(0, 100)
+    every, _ = digits.parts(0, "all")
+    rows = {tuple(image.flatten().tolist()) for image in every.images}
+    assert len(few.labels) == 100
+    assert all(tuple(image.flatten().tolist()) in rows for image in few.images)
+
+
+def test_a_parquet_folder_is_decoded_to_its_pixels_and_labels(tmp_path):
+    train, test = table(12), table(6)
+    found = loaded(str(parquet_folder(tmp_path, train=train, test=test)))
+    assert found.classes == 3
+    assert found.train.labels.tolist() == train["label"][:]
+    assert torch.equal(found.train.images[0], torch.from_numpy(np.array(train[0]["img"])).permute(2, 0, 1))
+    assert found.test is not None
+    assert len(found.test.labels) == 6
+
+
+def test_a_folder_is_decoded_once(tmp_path, monkeypatch):
+    folder = parquet_folder(tmp_path, train=table())
+    loaded(str(folder))
+    data.load.cache_clear()
+    monkeypatch.setattr("normzoo_bench.decode.decode", lambda *_: pytest.fail("decoded again"))
+    assert loaded(str(folder)).classes == 3
+
+
+def test_the_same_folder_elsewhere_has_the_same_name_and_other_content_has_not(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir(), two.mkdir()
+    first, moved = parquet_folder(one, train=table()), parquet_folder(two, train=table())
+    assert data.find(str(first)).name == data.find(str(moved)).name
+    assert str(tmp_path) not in data.find(str(first)).name
+    table(15).to_parquet(moved / "train.parquet")
+    assert data.find(str(first)).name != data.find(str(moved)).name
+
+
+def test_gray_pictures_have_one_channel(tmp_path):
+    assert loaded(str(parquet_folder(tmp_path, train=table(mode="L")))).shape == (1, 8, 8)
+
+
+def test_a_folder_saved_to_disk_as_arrow_loads(tmp_path):
+    datasets.DatasetDict(train=table(), validation=table(6)).save_to_disk(tmp_path / "arrow")
+    found = loaded(str(tmp_path / "arrow"))
+    assert found.test is not None
+    assert len(found.test.labels) == 6
+
+
+def test_a_folder_of_pictures_by_class_loads(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / "train" / name).mkdir(parents=True)
+        for number, picture in enumerate(pictures(4)):
+            picture.save(tmp_path / "photos" / "train" / name / f"{number}.png")
+    found = loaded(str(tmp_path / "photos"))
+    assert found.classes == 2
+    assert sorted(found.train.labels.tolist()) == [0] * 4 + [1] * 4
+
+
+def test_a_set_with_one_part_is_split_by_the_seed(tmp_path):
+    found = loaded(str(parquet_folder(tmp_path, train=table(30))))
+    assert found.test is None
+    assert found.train_size() == 24
+
+
+def test_two_label_columns_are_ambiguous_and_a_named_one_is_taken(tmp_path):
+    folder = parquet_folder(tmp_path, train=table(extra={"breed": list(range(12))}))
+    with pytest.raises(UsageError, match=r"several columns that may be the label: label, breed; choose one"):
+        loaded(str(folder))
+    assert loaded(f"{folder}(label=breed)").classes == 12
+
+
+def test_a_set_without_pictures_names_its_columns(tmp_path):
+    folder = parquet_folder(tmp_path, train=datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}))
+    with pytest.raises(UsageError, match=r"no image column; its columns: text, label"):
+        loaded(str(folder))
+
+
+def test_a_set_without_labels_names_its_columns(tmp_path):
+    part = datasets.Dataset.from_dict({"img": pictures(3)}, features=datasets.Features({"img": datasets.Image()}))
+    with pytest.raises(UsageError, match=r"no label column; its columns: img"):
+        loaded(str(parquet_folder(tmp_path, train=part)))
+
+
+def test_hidden_test_labels_are_refused(tmp_path):
+    hidden = table(3).cast_column("label", datasets.Value("int64")).map(lambda row: {"label": -1})
+    folder = parquet_folder(tmp_path, train=table().cast_column("label", datasets.Value("int64")), test=hidden)
+    with pytest.raises(UsageError, match=r"the label -1, which the training part does not have"):
+        loaded(str(folder))
+
+
+def test_pictures_of_several_sizes_want_a_size_and_get_it(tmp_path):
+    columns = {"img": [*pictures(6, 8), *pictures(6, 12)], "label": [i % 2 for i in range(12)]}
+    kinds = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(num_classes=2)})
+    folder = parquet_folder(tmp_path, train=datasets.Dataset.from_dict(columns, features=kinds))
+    with pytest.raises(UsageError, match=r"images of 2 sizes; choose one, such as --set 'dataset=.*\(size=64\)'"):
+        loaded(str(folder))
+    assert loaded(f"{folder}(size=10)").shape == (3, 10, 10)
+
+
+def test_a_folder_that_holds_no_data_is_said_to_be_unloadable(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"cannot load the data set"):
+        loaded(str(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("name", ["no such set", "a/b/c", "/nowhere/at/all"])
+def test_a_name_that_can_be_nothing_says_what_it_could_be(name):
+    with pytest.raises(UsageError, match=r"neither embedded \(digits\), nor a folder here, nor a hub id"):
+        data.find(name)
+
+
+def test_an_unknown_option_of_a_data_set_is_refused():
+    with pytest.raises(UsageError, match=r"unknown option 'colour'.*known: image, label, size"):
+        data.find("digits(colour=red)")

@@ -1,0 +1,123 @@
+"""Planning: what is said before anything is measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from normzoo_bench import commands
+from normzoo_bench.errors import UsageError
+from normzoo_bench.planner import resolve_device
+from normzoo_suites import SuiteError
+
+
+def plan(suite="quick", **asked):
+    return commands.plan(suite, **asked)
+
+
+def test_quick_has_six_normalizers_four_conditions_ten_seeds_and_its_speeds():
+    made = plan()
+    accuracy = [cell for cell in made.cells if cell.measure == "accuracy"]
+    assert len(accuracy) == 6 * 4 * 10
+    assert len(made.cells) - len(accuracy) == 6 * 2
+    assert all(cell.skip is None for cell in made.cells)
+
+
+def test_ranks_are_measured_at_first_and_last_only_where_they_cannot_matter():
+    made = plan(seeds=1)
+    same = {cell.settings.normalizer: cell for cell in made.cells if cell.same_as}
+    assert set(same) == {"sync_batch_norm", "layer_norm", "group_norm", "none"}
+    assert {cell.settings.ranks for cell in same.values()} == {5}
+    by_id = {cell.id: cell for cell in made.cells}
+    assert all(by_id[cell.same_as].settings.ranks == 1 for cell in same.values())
+
+
+def test_a_split_is_never_mapped_since_there_the_normalizer_is_the_control():
+    made = plan(seeds=1, settings={"split": "exclusive_classes", "ranks": "2,5,10"})
+    assert not [cell for cell in made.cells if cell.same_as]
+
+
+def test_cells_come_seed_by_seed_so_that_a_part_of_a_run_holds_whole_pairs():
+    seeds = [cell.settings.seed for cell in plan(seeds=3).cells if cell.measure == "accuracy"]
+    assert seeds == sorted(seeds)
+
+
+def test_batch_norm_with_one_value_per_statistic_is_skipped_with_its_reason(tiny):
+    made = plan(tiny, settings={"ranks": "40"}, seeds=1)
+    skipped = {cell.settings.normalizer: cell.skip for cell in made.cells if cell.skip}
+    assert set(skipped) == {"batch_norm"}
+    assert "needs 2 values per channel" in skipped["batch_norm"]
+
+
+def test_batch_norm_runs_with_one_sample_where_the_maps_are_larger(tiny):
+    made = plan(tiny, settings={"ranks": "40", "model": "small_convnet"}, seeds=1)
+    assert not [cell for cell in made.cells if cell.skip]
+
+
+def test_sync_batch_norm_pools_over_ranks_and_is_not_skipped(tiny):
+    made = plan(tiny, settings={"ranks": "40"}, seeds=1, normalizers=["sync_batch_norm"])
+    assert not [cell for cell in made.cells if cell.skip]
+
+
+def test_a_layer_with_one_value_per_statistic_is_skipped_and_others_are_not(tiny):
+    made = plan(tiny, settings={"shape": "8x1x1", "batch_size": "40,1", "ranks": "1"}, normalizers=["batch_norm", "group_norm"])
+    skipped = [cell.settings for cell in made.cells if cell.skip and cell.measure == "throughput"]
+    assert [(cell.normalizer, cell.batch_size) for cell in skipped] == [("batch_norm", 1)]
+
+
+def test_one_cell_is_found_by_the_beginning_of_its_id():
+    wanted = next(cell for cell in plan(seeds=1).cells if cell.same_as is None)
+    assert [cell.id for cell in plan(cell=wanted.id[:10]).cells] == [wanted.id]
+
+
+def test_a_cell_that_is_the_same_as_another_brings_that_one_along():
+    wanted = next(cell for cell in plan(seeds=1).cells if cell.same_as)
+    assert [cell.id for cell in plan(cell=wanted.id).cells] == [wanted.same_as, wanted.id]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"suite": "quik"}, "unknown suite 'quik'; did you mean 'quick'"),
+        ({"normalizers": ["bach_norm"]}, "unknown normalizer 'bach_norm'; did you mean 'batch_norm'"),
+        ({"normalizers": ["group_norm(group=2)"]}, "no option 'group'; did you mean 'groups'"),
+        ({"settings": {"dataset": "digit s"}}, "unknown data set 'digit s'"),
+        ({"settings": {"model": "mpl"}}, "unknown model 'mpl'; did you mean 'mlp'"),
+        ({"settings": {"model": "timm/test_resnt"}}, "timm has no model 'test_resnt'; did you mean timm/test_resnet"),
+        ({"settings": {"model": "timm/test_vit"}}, "the model timm/test_vit cannot|timm/test_vit cannot be built"),
+        ({"settings": {"rank": "1"}}, "unknown setting 'rank' .*did you mean 'ranks'"),
+        ({"settings": {"epochs": "few"}}, "epochs: .*'few'"),
+        ({"settings": {"epochs": "0"}}, "epochs: .*greater than or equal to 1"),
+        ({"settings": {"ranks": "3"}}, "3 does not divide 40"),
+        ({"settings": {"batch_size": "4000", "ranks": "1"}}, "batch_size is 4000, larger than the 1437"),
+        ({"settings": {"train_samples": "2000"}}, "train_samples is 2000, and digits has 1437"),
+        ({"settings": {"split": "iidd"}}, "unknown split 'iidd'; did you mean 'iid'"),
+        ({"seeds": 0}, "seeds must be"),
+        ({"cell": "zzz"}, "no cell with an id that starts with 'zzz'"),
+        ({"load": ["nowhere.py"]}, "there is no file 'nowhere.py'"),
+    ],
+)
+def test_bad_input_is_named_with_what_would_work(asked, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        plan(**asked)
+    assert type(caught.value).__module__.startswith("normzoo")
+    assert "\n" not in str(caught.value)
+
+
+def test_cuda_where_there_is_none_is_said_at_once(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert resolve_device("auto") == "cpu"
+    with pytest.raises(UsageError, match="torch finds no CUDA device"):
+        plan(device="cuda")
+
+
+def test_naming_the_default_device_leaves_the_ids_alone():
+    assert [cell.id for cell in plan(device="cpu").cells] == [cell.id for cell in plan().cells]
+
+
+def test_an_options_value_that_a_normalizer_refuses_is_a_skip_where_the_model_does_not_fit(tiny):
+    made = plan(tiny, normalizers=["group_norm(groups=5)"], seeds=1)
+    assert all("groups must divide" in (cell.skip or "") for cell in made.cells)
+
+
+def test_all_errors_of_planning_are_usage_errors_of_one_family():
+    assert issubclass(UsageError, SuiteError)

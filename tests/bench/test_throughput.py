@@ -1,0 +1,75 @@
+"""The measure `throughput`: what it gives, and that a wrong layer's speed is not published."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import normzoo
+from normzoo.registry import _cards
+from normzoo_bench import throughput
+from normzoo_bench.result import CannotRun
+from normzoo_suites.settings import ThroughputSettings
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch):
+    monkeypatch.setattr(throughput, "PAIRS", 5)
+    monkeypatch.setattr("normzoo_bench.timing.WARM_UP_S", (0.0, 0.01))
+    monkeypatch.setattr("normzoo_bench.timing.SAMPLE_MS", 0.1)
+
+
+def cell(**changes):
+    return ThroughputSettings.model_validate({"normalizer": "group_norm", "shape": "8x4x4", "batch_size": 4} | changes)
+
+
+@pytest.mark.parametrize("direction", ["forward", "forward_backward", "eval"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("name", normzoo.names())
+def test_every_normalizer_is_timed_in_every_way(name, layout, dtype, direction):
+    result = throughput.measure(cell(normalizer=name, layout=layout, dtype=dtype, direction=direction))
+    assert len(result.samples["step_ms"]) == len(result.samples["batch_norm_step_ms"]) == 5
+    assert result.metrics["step_ms"] > 0
+
+
+def test_the_ratio_is_the_median_of_the_paired_ratios():
+    result = throughput.measure(cell())
+    ratios = np.divide(result.samples["step_ms"], result.samples["batch_norm_step_ms"])
+    assert result.metrics["step_ms_ratio"] == pytest.approx(np.median(ratios))
+    assert result.metrics["step_ms"] == pytest.approx(np.median(result.samples["step_ms"]))
+    assert result.metrics["images_per_s"] == pytest.approx(4 / result.metrics["step_ms"] * 1e3)
+
+
+def test_one_value_per_statistic_cannot_run():
+    with pytest.raises(CannotRun, match=r"needs 2 values per channel"):
+        throughput.measure(cell(normalizer="batch_norm", shape="8x1x1", batch_size=1))
+
+
+@pytest.fixture
+def wrong_layer():
+    @normzoo.register("wrong_in_float32", paper="none", year=None, pools={"space"})
+    class Wrong(nn.Module):
+        def __init__(self, num_features):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(num_features))
+
+        def forward(self, x):
+            return x * 1.01 if x.dtype == torch.float32 else x
+
+    yield "wrong_in_float32"
+    del _cards["wrong_in_float32"]
+
+
+def test_a_layer_that_is_off_against_float64_gets_no_speed(wrong_layer):
+    with pytest.raises(RuntimeError, match=r"off by .* against float64"):
+        throughput.measure(cell(normalizer=wrong_layer))
+
+
+def test_holding_a_layer_against_float64_leaves_its_state_as_it_was():
+    layer = normzoo.create("batch_norm", 4)
+    throughput.error_vs_float64(layer, torch.randn(8, 4))
+    assert layer.running_mean.abs().max() == 0
+    assert layer.num_batches_tracked == 0

@@ -1,0 +1,285 @@
+"""The page: whole, self-contained, safe, and the same for the same records."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from normzoo_reports import report, summary
+from normzoo_reports.style import BUILT_IN, normalizer_look
+from normzoo_suites import Cell, Suite, SuiteError, change_suite, load_suite, parse_suite, read_run
+
+BLOCK_TORCH = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "timm", "normzoo", "normzoo_bench"):
+            raise ImportError(name + " is out of bounds for a report")
+sys.meta_path.insert(0, Block())
+import normzoo_reports
+"""
+
+
+class Tags(HTMLParser):
+    """Collects every tag with its attributes, and fails on a tag that is closed in the wrong place."""
+
+    VOID = ("meta", "br", "link", "img")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def parse(page: Path) -> Tags:
+    tags = Tags()
+    tags.feed(page.read_text(encoding="utf-8"))
+    assert tags.open == []
+    return tags
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    path = ":".join(str(Path(__file__).parents[2] / room) for room in ("suites", "reports"))
+    command = [sys.executable, "-c", f"import sys; sys.path[:0] = {path.split(':')!r}\n{code}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_page_asks_nothing_of_the_network(quick_run: Path) -> None:
+    page = report(quick_run)
+    tags = parse(page)
+    assert not {tag for tag, _ in tags.found} & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
+    links = [
+        value or "" for _, given in tags.found for key, value in given.items() if key in ("src", "href", "xlink:href")
+    ]
+    assert all(link.startswith("#") for link in links)
+    assert "http" not in page.read_text(encoding="utf-8").replace("http-equiv", "")
+    assert "@import" not in page.read_text(encoding="utf-8")
+    policy = next(given["content"] for _, given in tags.found if given.get("http-equiv") == "Content-Security-Policy")
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def test_every_link_leads_somewhere_and_no_id_stands_twice(quick_run: Path) -> None:
+    tags = parse(report(quick_run)).found
+    ids = Counter(given["id"] for _, given in tags if "id" in given)
+    assert [name for name, number in ids.items() if number > 1] == []
+    targets = {(value or "")[1:] for _, given in tags for key, value in given.items() if key == "href"}
+    clips = set(re.findall(r"url\(#([^)]+)\)", (quick_run / "report.html").read_text(encoding="utf-8")))
+    assert clips
+    assert (targets | clips) <= set(ids)
+
+
+def test_every_cell_can_be_linked_to_and_shows_its_command(quick_run: Path) -> None:
+    page = report(quick_run).read_text(encoding="utf-8")
+    for cell in read_run(quick_run).cells:
+        assert f'id="cell-{cell.id}"' in page
+        assert f"normzoo reproduce runs/quick {cell.same_as or cell.id}" in page
+
+
+def test_quick_renders_in_seconds_and_stays_small(quick_run: Path) -> None:
+    start = time.perf_counter()
+    page = report(quick_run)
+    assert time.perf_counter() - start < 15
+    assert page.stat().st_size < 1_500_000
+    assert len(re.findall("<svg", page.read_text(encoding="utf-8"))) == 3
+
+
+def test_the_same_records_give_the_same_page(quick_run: Path, tmp_path: Path) -> None:
+    code = f"{BLOCK_TORCH}\nnormzoo_reports.report({str(quick_run)!r}, {str(tmp_path / 'other.html')!r})"
+    assert python(code).returncode == 0
+    assert (tmp_path / "other.html").read_bytes() == report(quick_run).read_bytes()
+
+
+def test_a_report_needs_no_torch_and_no_other_room(quick_run: Path) -> None:
+    code = (
+        f"{BLOCK_TORCH}\nprint(normzoo_reports.report({str(quick_run)!r}))\nnormzoo_reports.summary({str(quick_run)!r})"
+    )
+    done = python(code)
+    assert (done.returncode, done.stdout.strip()) == (0, str(quick_run / "report.html")), done.stderr
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    heavy = ("pandas", "seaborn", "matplotlib", "scipy", "jinja2", "numpy")
+    done = python(f"import normzoo_reports, sys\nprint([name for name in {heavy!r} if name in sys.modules])")
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_hostile_text_is_shown_and_never_obeyed(
+    make_run: Callable[..., Path], tiny: Callable[[int], Suite], measured: Callable[[Cell], Any]
+) -> None:
+    evil = "<script>alert</script>\"'&$x$"
+    suite = change_suite(tiny(6), add_normalizers=[evil])
+
+    def measure(cell: Cell) -> dict[str, Any]:
+        told = measured(cell)
+        if cell.settings.seed == 1:
+            return told | {"status": "crashed", "reason": evil, "metrics": {}}
+        return told | {
+            "card": {"name": evil, "paper": evil, "pools": [evil], "options": {evil: evil}},
+            "environment": {evil: evil},
+        }
+
+    tags = parse(report(make_run(suite, measure)))
+    assert "script" not in {tag for tag, _ in tags.found}
+    assert tags.text.count(evil) >= 10
+
+
+def test_every_failed_cells_reason_is_shown(
+    make_run: Callable[..., Path], tiny: Callable[[int], Suite], measured: Callable[[Cell], Any]
+) -> None:
+    statuses = ["skipped", "diverged", "oom", "timeout", "crashed", "error"]
+
+    def measure(cell: Cell) -> dict[str, Any]:
+        seed = cell.settings.seed
+        if seed >= len(statuses):
+            return measured(cell)
+        metrics = {"chance_accuracy": 0.1} if statuses[seed] == "diverged" else {}
+        return {"status": statuses[seed], "reason": f"reason {seed} of {cell.id}", "metrics": metrics}
+
+    run = make_run(tiny(10), measure)
+    text = parse(report(run)).text
+    failed = [cell for cell in read_run(run).cells if cell.settings.seed < len(statuses)]
+    assert all(f"reason {cell.settings.seed} of {cell.id}" in text for cell in failed)
+
+
+def test_an_unreadable_record_is_named_with_what_is_wrong(quick_run: Path) -> None:
+    file = sorted((quick_run / "cells").iterdir())[0]
+    file.write_text("{")
+    text = parse(report(quick_run)).text
+    assert "1 record cannot be read" in text
+    assert f"cannot read the record {file.name}" in text
+
+
+def test_records_of_different_environments_are_warned_of(
+    make_run: Callable[..., Path], tiny: Callable[[int], Suite], measured: Callable[[Cell], Any]
+) -> None:
+    def measure(cell: Cell) -> dict[str, Any]:
+        return measured(cell) | {"environment": {"os": "Linux", "cores": cell.settings.seed % 2}}
+
+    assert (
+        "Records of 2 different environments meet in this run (they differ in cores)"
+        in parse(report(make_run(tiny(6), measure))).text
+    )
+
+
+def test_an_estimate_names_its_seeds_its_divergences_and_what_it_lacks(
+    make_run: Callable[..., Path], tiny: Callable[[int], Suite], measured: Callable[[Cell], Any]
+) -> None:
+    def measure(cell: Cell) -> dict[str, Any] | None:
+        seed = cell.settings.seed
+        if seed == 0:
+            return {"status": "diverged", "reason": "not finite", "metrics": {"chance_accuracy": 0.1}}
+        return None if seed == 1 else {"metrics": {"test_accuracy": 0.9, "chance_accuracy": 0.1}}
+
+    found = summary(make_run(tiny(10), measure)).accuracy
+    assert found is not None
+    first = found.rows[0][1][0]
+    assert not isinstance(first, str)
+    assert first.value == pytest.approx((8 * 0.9 + 0.1) / 9)
+    assert first.notes == ["9 seeds", "1 diverged, counted as chance", "1 without a value"]
+
+
+def test_a_cell_that_is_the_same_computation_says_as_which(quick_run: Path) -> None:
+    found = summary(quick_run).accuracy
+    assert found is not None
+    groups = dict(found.rows)["group_norm"]
+    assert found.columns[1] == "ranks 5 (8 each)"
+    assert not isinstance(groups[1], str)
+    assert "same computation as ranks 1 (40 each)" in groups[1].notes
+    assert groups[1].text == groups[0].text
+
+
+def test_speed_is_the_geometric_mean_of_the_layers_ratios(quick_run: Path) -> None:
+    speed = {one.normalizer: one for one in summary(quick_run).speed}["group_norm"]
+    assert (speed.low, speed.high, speed.cells) == pytest.approx((1.61, 1.771, 2))
+    assert speed.ratio == pytest.approx((1.61 * 1.771) ** 0.5)
+
+
+def test_the_throughput_suite_renders_small_with_all_its_cells(make_run: Callable[..., Path]) -> None:
+    suite = change_suite(load_suite("throughput"), {"batch_size": "32", "dtype": "float32"})
+    assert len(suite.cells()) == 210
+    assert report(make_run(suite)).stat().st_size < 1_500_000
+
+
+@pytest.mark.parametrize(
+    ("figure", "sentence"),
+    [
+        ('kind = "line"\nx = "local_batch"\ny = "test_fame"', "none of its 60 cells has a value of test_fame"),
+        ('kind = "bar"\nx = "fame"\ny = "test_accuracy"', "no accuracy cell of this run has a fame"),
+        (
+            'kind = "bar"\nx = "ranks"\ny = "test_accuracy"\nwhere = { ranks = [7] }',
+            "this run has no cell that it asks for",
+        ),
+        ('kind = "point"\nmeasure = "throughput"\nx = "step_ms_ratio"\ny = "normalizer"', "no throughput cell"),
+    ],
+)
+def test_a_figure_without_data_is_a_sentence(
+    make_run: Callable[..., Path], tiny: Callable[[int], Suite], figure: str, sentence: str
+) -> None:
+    suite = tiny(10)
+    text = 'name = "x"\nquestion = "x"\nprotocol = 1\n[[grids]]\nmeasure = "accuracy"\nfixed = { normalizer = "none", '
+    text += f'dataset = "digits", model = "mlp", epochs = 1, batch_size = 8 }}\n[[figures]]\n{figure}\n'
+    suite = suite.model_copy(update={"figures": parse_suite(text, "x.toml").figures})
+    assert sentence in parse(report(make_run(suite))).text
+
+
+def test_a_figure_that_lumps_settings_together_says_so(
+    make_run: Callable[..., Path], tiny: Callable[[int], Suite]
+) -> None:
+    suite = change_suite(tiny(6), {"epochs": "1,2"})
+    assert "Each mark lumps together cells that differ in epochs" in parse(report(make_run(suite))).text
+
+
+def test_built_in_normalizers_look_different_and_all_looks_are_fixed() -> None:
+    assert len({normalizer_look(name).slot for name in BUILT_IN}) == len(BUILT_IN)
+    assert len({normalizer_look(name).marker for name in BUILT_IN}) == len(BUILT_IN)
+    code = "from normzoo_reports.style import normalizer_look; print(normalizer_look('my_norm'))"
+    assert python(code).stdout.strip() == str(normalizer_look("my_norm"))
+    assert normalizer_look("my_norm").slot >= len(BUILT_IN)
+
+
+def test_a_report_goes_where_it_is_told_and_leaves_nothing_else(quick_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "page.html"
+    assert report(quick_run, out) == out
+    assert [file.name for file in out.parent.iterdir()] == ["page.html"]
+    assert not (quick_run / "report.html").exists()
+
+
+def test_a_folder_that_is_no_run_is_a_suite_error(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match="is no run folder"):
+        report(tmp_path)
+
+
+def test_a_run_without_records_is_a_suite_error(make_run: Callable[..., Path], tiny: Callable[[int], Suite]) -> None:
+    with pytest.raises(SuiteError, match="has no record to report: nothing is measured yet"):
+        report(make_run(tiny(6), lambda cell: None))
+
+
+@pytest.mark.parametrize("where", [".", "file/page.html"])
+def test_a_place_that_cannot_be_written_is_a_suite_error(quick_run: Path, tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SuiteError, match="cannot write the report"):
+        report(quick_run, tmp_path / where)

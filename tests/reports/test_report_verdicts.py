@@ -1,0 +1,165 @@
+"""Claims on made-up records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from normzoo_reports import Verdict, summary
+from normzoo_suites import Cell, Suite, change_suite
+
+Change = dict[tuple[str, int, int], dict[str, Any]]
+
+
+def verdicts(folder: Path) -> dict[str, Verdict]:
+    return {verdict.claim.id: verdict for verdict in summary(folder).verdicts}
+
+
+def level(cell: Cell) -> tuple[str, int, int]:
+    return cell.settings.normalizer, cell.settings.ranks, cell.settings.seed
+
+
+@pytest.fixture
+def judged(make_run: Callable[..., Path], tiny: Callable[[int], Suite], measured: Callable[[Cell], Any]) -> Any:
+    """Give the verdicts of a run of the tiny suite in which some cells measured something else, or nothing."""
+
+    def judge(change: Change | None = None, seeds: int = 10) -> dict[str, Verdict]:
+        def measure(cell: Cell) -> dict[str, Any] | None:
+            told = (change or {}).get(level(cell), {})
+            return None if told is None else measured(cell) | told
+
+        return verdicts(make_run(tiny(seeds), measure))
+
+    return judge
+
+
+def accuracies(values: dict[tuple[str, int], list[float]]) -> Change:
+    return {
+        (name, ranks, seed): {"metrics": {"test_accuracy": value, "chance_accuracy": 0.1}}
+        for (name, ranks), row in values.items()
+        for seed, value in enumerate(row)
+    }
+
+
+def test_a_claim_that_holds_is_supported(judged: Any) -> None:
+    found = judged()["two_samples_hurt"]
+    assert (found.outcome, found.reason) == ("supported", "")
+    assert found.effect == pytest.approx(0.36, abs=0.05)
+
+
+def test_a_claim_whose_opposite_holds_is_refuted(judged: Any) -> None:
+    assert judged()["eight_samples_hurt_group_norm"].outcome == "refuted"
+
+
+def test_an_equal_claim_is_supported_when_the_difference_is_within_the_margin(judged: Any) -> None:
+    assert judged()["eight_samples_are_enough"].outcome == "supported"
+
+
+def test_an_equal_claim_is_refuted_when_the_difference_is_beyond_the_margin_on_either_side(judged: Any) -> None:
+    assert judged(accuracies({("batch_norm", 5): [0.7] * 10}))["eight_samples_are_enough"].outcome == "refuted"
+
+
+def test_a_claim_that_scatters_around_its_margin_is_inconclusive(judged: Any) -> None:
+    wild = [0.98 + (-1) ** seed * 0.1 for seed in range(10)]
+    found = judged(accuracies({("batch_norm", 20): wild}))["two_samples_hurt"]
+    assert found.outcome == "inconclusive"
+    assert "Holm" in found.reason
+
+
+def test_too_few_seeds_are_inconclusive_and_the_needed_number_is_named(judged: Any) -> None:
+    found = judged(seeds=6)["two_samples_hurt"]
+    assert found.outcome == "inconclusive"
+    assert found.reason == "6 pairs cannot decide one of 3 claims; it takes 7"
+
+
+def test_seven_seeds_decide_one_of_three_claims_with_the_smallest_p(judged: Any) -> None:
+    found = judged(seeds=7)["two_samples_hurt"]
+    assert found.outcome == "supported"
+    assert found.raw_p_for == 2**-7
+    assert found.p_for == pytest.approx(6 * 2**-7)
+
+
+@pytest.mark.parametrize("status", ["crashed", "timeout", "oom", "error"])
+def test_a_pair_with_a_failed_side_makes_the_verdict_inconclusive(judged: Any, status: str) -> None:
+    found = judged({("batch_norm", 20, 3): {"status": status, "reason": "it broke", "metrics": {}}})["two_samples_hurt"]
+    assert (found.outcome, found.reason, found.n) == ("inconclusive", "1 pair missing", 9)
+    assert "it broke (seed 3)" in found.missing[0]
+
+
+def test_a_pair_that_is_not_measured_yet_is_missing(judged: Any) -> None:
+    found = judged({("batch_norm", 1, seed): None for seed in (2, 3, 4)})["two_samples_hurt"]
+    assert (found.reason, found.missing) == ("3 pairs missing", ("batch_norm: not measured yet (seed 2 to 4)",))
+
+
+def test_a_skipped_side_is_missing_with_its_reason(
+    make_run: Callable[..., Path], tiny: Callable[[int], Suite], measured: Callable[[Cell], Any]
+) -> None:
+    def skip(cell: Cell) -> dict[str, Any]:
+        return {"skip": "one value per statistic"} if level(cell)[:2] == ("batch_norm", 20) else {}
+
+    run = make_run(tiny(10), lambda cell: None if skip(cell) else measured(cell), skip)
+    found = verdicts(run)["two_samples_hurt"]
+    assert (found.outcome, found.reason, found.effect) == ("inconclusive", "10 pairs missing", None)
+    assert "one value per statistic (seed 0 to 9)" in found.missing[0]
+
+
+def test_a_metric_that_no_record_has_is_missing_and_named(judged: Any) -> None:
+    none = {
+        ("batch_norm", ranks, seed): {"metrics": {"chance_accuracy": 0.1}} for ranks in (1, 20) for seed in range(10)
+    }
+    assert "without a test_accuracy" in judged(none)["two_samples_hurt"].missing[0]
+
+
+def test_a_diverged_run_counts_with_chance_accuracy(judged: Any) -> None:
+    diverged = {"status": "diverged", "reason": "not finite", "metrics": {"chance_accuracy": 0.1}}
+    values = accuracies({("batch_norm", 1): [0.9] * 10}) | {("batch_norm", 20, seed): diverged for seed in range(10)}
+    found = judged(values)["two_samples_hurt"]
+    assert (found.outcome, found.diverged) == ("supported", 10)
+    assert found.effect == pytest.approx(0.8)
+
+
+def test_a_missing_claim_does_not_loosen_the_correction_of_the_others(judged: Any) -> None:
+    gone = {("group_norm", 1, seed): None for seed in range(10)}
+    assert judged(gone)["two_samples_hurt"].p_for == pytest.approx(6 * 2**-10)
+
+
+def test_levels_that_cancel_but_for_rounding_are_no_difference(judged: Any) -> None:
+    values = accuracies({("batch_norm", 1): [0.1 + 0.2] * 10, ("batch_norm", 20): [0.3] * 10})
+    found = judged(values)["two_samples_hurt"]
+    assert (found.effect, found.low, found.high) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"normalizers": ["group_norm"]}, "matches no cell"),
+        ({"settings": {"epochs": "1,2"}}, "differ in epochs"),
+    ],
+)
+def test_a_claim_that_the_run_cannot_answer_is_not_asked(
+    make_run: Callable[..., Path], tiny: Callable[[int], Suite], changes: dict[str, Any], reason: str
+) -> None:
+    found = verdicts(make_run(change_suite(tiny(10), **changes)))["two_samples_hurt"]
+    assert found.outcome == "not asked"
+    assert reason in found.reason
+
+
+def test_a_claim_whose_sides_are_one_computation_is_not_asked(
+    make_run: Callable[..., Path], tiny: Callable[[int], Suite]
+) -> None:
+    suite = tiny(10)
+    ids = {level(cell): cell.id for cell in suite.cells()}
+
+    def same(cell: Cell) -> dict[str, Any]:
+        name, ranks, seed = level(cell)
+        return {"same_as": ids[name, 1, seed]} if (name, ranks) == ("group_norm", 5) else {}
+
+    found = verdicts(make_run(suite, change=same))["eight_samples_hurt_group_norm"]
+    assert (found.outcome, found.reason) == ("not asked", "both sides are the same computation by design")
+
+
+def test_every_claim_of_quick_is_decided_on_numbers_like_the_real_ones(quick_run: Path) -> None:
+    assert {verdict.outcome for verdict in summary(quick_run).verdicts} == {"supported"}

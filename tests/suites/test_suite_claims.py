@@ -1,0 +1,100 @@
+"""Claims are held to the suite's own grids before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from normzoo_suites import Suite, SuiteError, parse_suite
+from normzoo_suites.claims import side_cells
+from normzoo_suites.metrics import METRICS, measure_of
+
+Spoiled = Callable[[str, str], str]
+PLUS = 'plus = [{ normalizer = "batch_norm", ranks = 1 }]'
+
+
+def test_a_side_names_one_cell_per_seed(small: Suite) -> None:
+    found = side_cells(small.cells(), {"normalizer": "batch_norm", "ranks": 20})
+    assert sorted(found) == [0, 1, 2]
+    assert all(cell.settings.normalizer == "batch_norm" for cell in found.values())
+
+
+def test_a_side_that_leaves_an_axis_open_is_told_which(spoiled: Spoiled) -> None:
+    message = spoiled(PLUS, 'plus = [{ normalizer = "batch_norm" }]')
+    assert message == (
+        "small.toml, line 24: the claim 'small_parts_hurt': {normalizer = batch_norm} matches cells that differ in "
+        "ranks; name a value of it"
+    )
+
+
+def test_a_side_that_matches_nothing_is_refused(spoiled: Spoiled) -> None:
+    assert "{normalizer = batch_norm, ranks = 2} matches no cell" in spoiled("ranks = 1 }", "ranks = 2 }")
+
+
+def test_a_side_may_spell_a_value_as_the_user_likes(small_text: str) -> None:
+    text = small_text.replace('"batch_norm", ranks', '" group_norm( groups = 8.0 )", learning_rate = 1e-1, ranks')
+    assert parse_suite(text, "small.toml").claims[0].plus[0]["normalizer"] == "group_norm(groups=8)"
+
+
+def test_the_same_cells_on_both_sides_are_refused(spoiled: Spoiled) -> None:
+    assert "the same cells stand on both sides, and cancel" in spoiled("ranks = 20 }", "ranks = 1, device = 'cpu' }")
+
+
+def test_levels_of_two_normalizers_are_not_compared(spoiled: Spoiled) -> None:
+    assert "compares levels of different normalizers" in spoiled(PLUS, PLUS.replace("batch_norm", "none"))
+
+
+def test_sides_of_unequal_count_are_refused(spoiled: Spoiled) -> None:
+    assert "needs as many plus as minus" in spoiled(PLUS, f"{PLUS[:-1]}, {PLUS[8:-1]}]")
+
+
+def test_equal_within_nothing_is_refused(spoiled: Spoiled) -> None:
+    assert "equal with margin 0" in spoiled('is = "higher"\nmargin = 0.01', 'is = "equal"')
+
+
+def test_sides_without_a_common_seed_are_refused(small_text: str) -> None:
+    other = small_text[small_text.index("[[grids]]") : small_text.index("[[grids]]", 60)]
+    text = small_text.replace("ranks = [1, 20]", "ranks = [1]").replace(
+        "[[claims]]", other.replace("[1, 20]", "[20]").replace("seed = 3", "seed = [7]") + "[[claims]]"
+    )
+    with pytest.raises(SuiteError, match="its sides have no seed in common"):
+        parse_suite(text, "small.toml")
+
+
+def test_two_claims_with_one_id_are_refused(small_text: str) -> None:
+    claim = small_text[small_text.index("[[claims]]") : small_text.index("[[figures]]")]
+    with pytest.raises(SuiteError, match=r"line 32: two claims have the id 'small_parts_hurt'; rename one"):
+        parse_suite(small_text.replace("[[figures]]", f"{claim}[[figures]]", 1), "small.toml")
+
+
+def test_a_thirteenth_claim_is_refused(small_text: str) -> None:
+    claim = small_text[small_text.index("[[claims]]") : small_text.index("[[figures]]")]
+    more = "".join(claim.replace("small_parts_hurt", f"claim_{number}") for number in range(12))
+    with pytest.raises(SuiteError, match="claims: list should have at most 12 items"):
+        parse_suite(small_text.replace("[[figures]]", f"{more}[[figures]]", 1), "small.toml")
+
+
+def test_an_unknown_metric_names_the_nearest(spoiled: Spoiled) -> None:
+    message = spoiled('metric = "test_accuracy"', 'metric = "test_acuracy"')
+    assert message.startswith("small.toml, line 23: the claim 'small_parts_hurt': unknown metric 'test_acuracy'; did")
+    assert "did you mean 'test_accuracy'?" in message
+
+
+def test_a_metric_of_another_measure_is_asked_of_its_cells_only(spoiled: Spoiled) -> None:
+    message = spoiled('metric = "test_accuracy"', 'metric = "step_ms"')
+    assert "unknown setting 'ranks' of throughput" in message
+
+
+def test_a_claim_of_speed_leaves_accuracy_cells_out(small_text: str) -> None:
+    """`batch_norm` names cells of both measures here; the metric says which are meant."""
+    text = small_text.replace('metric = "test_accuracy"', 'metric = "step_ms_ratio"')
+    text = text.replace('shape = "64x8x8" }\n[grids.axes]', 'shape = "64x8x8" }\n[grids.axes]\nthreads = [1, 2]')
+    text = text.replace("ranks = 1 }", "threads = 1 }").replace("ranks = 20 }", "threads = 2 }")
+    assert parse_suite(text, "small.toml").claims[0].measure == "throughput"
+
+
+def test_no_two_measures_share_a_metric() -> None:
+    names = [metric for metrics in METRICS.values() for metric in metrics]
+    assert len(names) == len(set(names))
+    assert measure_of("no_such_metric") is None

@@ -1,0 +1,164 @@
+"""The house: imports point one way, every public module says what it is, and light commands stay light."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from normzoo_suites import Record, load_suite
+
+HOUSE = Path(__file__).parent.parent
+ROOMS = {
+    "normzoo": HOUSE / "normzoo",
+    "normzoo_suites": HOUSE / "suites" / "normzoo_suites",
+    "normzoo_bench": HOUSE / "bench" / "normzoo_bench",
+    "normzoo_reports": HOUSE / "reports" / "normzoo_reports",
+}
+KNOWS = {
+    "normzoo": set(),
+    "normzoo_suites": set(),
+    "normzoo_bench": {"normzoo", "normzoo_suites"},
+    "normzoo_reports": {"normzoo_suites"},
+}
+SEES_ALL = {"cli.py"}
+NAMES_TYPES_ONLY = {"terminal.py"}  # of what the command line gives it to print
+HEAVY = {"torch", "timm"}
+
+
+def modules(room: str) -> list[Path]:
+    found = sorted(ROOMS[room].rglob("*.py"))
+    assert found, f"{room} has moved"
+    return found
+
+
+def imported(file: Path, types_too: bool = True) -> set[str]:
+    """The top-level packages that a module imports, wherever in it; relative imports stay in the room."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    if not types_too:
+        tree = WithoutTypes().visit(tree)
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+        elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func) and node.args:
+            names |= set(re.findall(r"^\W*(\w+)", ast.unparse(node.args[0])))
+    return names
+
+
+class WithoutTypes(ast.NodeTransformer):
+    """Drops what stands under ``if TYPE_CHECKING``."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:  # ast's own name
+        return node.orelse if ast.unparse(node.test).endswith("TYPE_CHECKING") else self.generic_visit(node)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_no_room_that_it_does_not_know(room: str) -> None:
+    allowed = KNOWS[room] | {room}
+    for file in modules(room):
+        if room == "normzoo_bench" and file.name in SEES_ALL:
+            continue
+        types_too = not (room == "normzoo_bench" and file.name in NAMES_TYPES_ONLY)
+        foreign = imported(file, types_too) & set(ROOMS) - allowed
+        assert not foreign, f"{file.relative_to(HOUSE)} imports {', '.join(sorted(foreign))}"
+
+
+def test_only_the_command_line_and_its_types_see_the_reports() -> None:
+    seeing = {file.name for file in modules("normzoo_bench") if "normzoo_reports" in imported(file)}
+    assert seeing <= SEES_ALL | NAMES_TYPES_ONLY
+
+
+def test_the_zoo_imports_torch_and_the_standard_library_only() -> None:
+    for file in modules("normzoo"):
+        foreign = imported(file) - {"normzoo", "torch"} - sys.stdlib_module_names
+        assert not foreign, f"{file.relative_to(HOUSE)} imports {', '.join(sorted(foreign))}"
+
+
+@pytest.mark.parametrize("room", ["normzoo_suites", "normzoo_reports"])
+def test_suites_and_reports_never_import_torch_or_timm(room: str) -> None:
+    for file in modules(room):
+        assert not imported(file) & HEAVY, file.relative_to(HOUSE)
+
+
+def test_an_import_is_seen_wherever_it_stands(tmp_path: Path) -> None:
+    """The test of the tests above."""
+    file = tmp_path / "module.py"
+    file.write_text(
+        "import a.b\nfrom c.d import e\nfrom . import f\ndef g():\n    import h\n"
+        "if TYPE_CHECKING:\n    import i\nimportlib.import_module('j.k')\n",
+        encoding="utf-8",
+    )
+    assert imported(file) == {"a", "c", "h", "i", "j"}
+    assert imported(file, types_too=False) == {"a", "c", "h", "j"}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_module_says_what_it_is(room: str) -> None:
+    for file in modules(room):
+        said = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+        assert said, f"{file.relative_to(HOUSE)} has no docstring"
+
+
+def normzoo(*words: str, flags: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [HOUSE, *(p.parent for p in ROOMS.values())]))}
+    return subprocess.run(
+        [sys.executable, *flags, "-m", "normzoo_bench.cli", *words],
+        capture_output=True, text=True, encoding="utf-8", env=environment, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of `quick` of which a handful of cells are said to be measured."""
+    folder = tmp_path_factory.mktemp("run")
+    suite = load_suite("quick")
+    cells = suite.cells()
+    (folder / "cells").mkdir()
+    for number, cell in enumerate(cells[:20]):
+        speed = {"step_ms": 2.0, "step_ms_p10": 1.0, "step_ms_p90": 3.0, "step_ms_ratio": 1.5 + number}
+        speed |= {"step_ms_ratio_p10": 1.0, "step_ms_ratio_p90": 2.0, "batch_norm_step_ms": 1.0}
+        metrics = speed if cell.measure == "throughput" else {"test_accuracy": 0.9, "chance_accuracy": 0.1}
+        record = Record(
+            id=cell.id, suite=suite.name, measure=cell.measure, settings=cell.settings.model_dump(), status="ok",
+            metrics=metrics, card={"name": cell.settings.normalizer, "paper": "none", "year": 2015, "pools": []},
+        )  # fmt: skip
+        (folder / "cells" / f"{cell.id}.json").write_text(record.to_json(), encoding="utf-8")
+    content = {
+        "schema": 1,
+        "suite": suite.to_json(),
+        "cells": [c.to_json() for c in cells],
+        "command": "normzoo run quick",
+    }
+    (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def test_help_status_and_report_import_neither_torch_nor_timm(run_folder: Path) -> None:
+    for words in (["--help"], ["status", str(run_folder)], ["report", str(run_folder)]):
+        done = normzoo(*words, flags=("-X", "importtime"))
+        assert done.returncode == 0, done.stderr[-2000:]
+        seen = set(re.findall(r"\|\s+(\w+)", done.stderr))
+        assert "typer" in seen, "the list of imports is not where it was"
+        assert not seen & HEAVY, f"{words[0]} imports {seen & HEAVY}"
+
+
+def test_status_counts_the_records_of_a_run_and_names_what_is_left(run_folder: Path) -> None:
+    done = normzoo("status", str(run_folder))
+    assert "quick: 252 cells: 20 ok, 232 to do" in done.stdout
+
+
+def test_a_users_mistake_gets_one_message_and_exit_code_2() -> None:
+    done = normzoo("status", "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines() == [
+        "normzoo: nowhere is no run folder: it has no run.json; `normzoo run SUITE --out nowhere` makes one"
+    ]

@@ -1,0 +1,95 @@
+"""The wheel: what is in it, and that it works where there is no checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parent.parent
+ROOMS = {"normzoo", "normzoo_bench", "normzoo_suites", "normzoo_reports"}
+NORMALIZERS = {"batch_norm", "sync_batch_norm", "layer_norm", "group_norm", "batch_renorm", "none"}
+
+
+def call(*words: str | Path, cwd: Path, **environment: str) -> str:
+    """Run a command where no checkout can be imported from; give what it printed."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run(
+        list(map(str, words)), cwd=cwd, env=kept | environment,
+        capture_output=True, text=True, encoding="utf-8", timeout=1800, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, HOUSE, cwd=folder)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def content(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and nothing else in it; its dependencies are this environment's."""
+    folder = tmp_path_factory.mktemp("site")
+    call(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, wheel, cwd=folder)
+    return folder
+
+
+def test_the_wheel_holds_the_four_packages_and_nothing_beside_them(content: set[str]) -> None:
+    top = {name.partition("/")[0] for name in content}
+    (info,) = (name for name in top if name.endswith(".dist-info"))
+    assert top == ROOMS | {info}
+
+
+def test_the_wheel_holds_every_tracked_kind_of_file_of_the_packages(content: set[str]) -> None:
+    for root in ("", "bench", "suites", "reports"):
+        for room in ROOMS:
+            for file in (HOUSE / root / room).rglob("*") if (HOUSE / root / room).is_dir() else ():
+                if file.is_file() and "__pycache__" not in file.parts:
+                    assert file.relative_to(HOUSE / root).as_posix() in content
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_package_says_that_it_is_typed(content: set[str], room: str) -> None:
+    assert f"{room}/py.typed" in content
+
+
+def test_the_wheel_holds_suites_and_templates(content: set[str]) -> None:
+    assert {f"normzoo_suites/{name}.toml" for name in ("quick", "batch_size", "throughput")} <= content
+    assert any(name.startswith("normzoo_reports/templates/") for name in content)
+    assert any(name.startswith("normzoo/templates/") for name in content)
+
+
+def test_the_wheel_lists_its_normalizers_and_suites_from_an_unrelated_folder(site: Path, tmp_path: Path) -> None:
+    listed = call(sys.executable, "-m", "normzoo_bench.cli", "list", "--json", cwd=tmp_path, PYTHONPATH=str(site))
+    assert {row["name"] for row in json.loads(listed)["normalizers"]} >= NORMALIZERS
+    assert {row["name"] for row in json.loads(listed)["suites"]} == {"quick", "batch_size", "throughput"}
+    program = f"import {', '.join(sorted(ROOMS))} as last; print(normzoo.__file__, last.__file__)"
+    files = call(sys.executable, "-c", program, cwd=tmp_path, PYTHONPATH=str(site)).split()
+    assert all(Path(file).is_relative_to(site) for file in files), files
+
+
+@pytest.mark.slow
+def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+    call(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    programs = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    call(programs / "python", "-m", "pip", "install", "--quiet", "-c", HOUSE / "constraints.txt", wheel, cwd=tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    listed = json.loads(call(programs / "normzoo", "list", "--json", cwd=elsewhere))
+    assert {row["name"] for row in listed["normalizers"]} >= NORMALIZERS
+    assert "252 cells" in call(programs / "normzoo", "plan", "quick", cwd=elsewhere)

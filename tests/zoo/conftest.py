@@ -1,0 +1,14 @@
+"""What the zoo's tests share."""
+
+from __future__ import annotations
+
+import pytest
+
+from normzoo import plugins, registry
+
+
+@pytest.fixture
+def registry_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget afterwards what a test registers and loads."""
+    monkeypatch.setattr(registry, "_cards", dict(registry._cards))
+    monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
