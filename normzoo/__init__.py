@@ -6,6 +6,7 @@
 
 from normzoo.convert import CannotConvertError, convert
 from normzoo.norms._common import TooFewValuesError
+from normzoo.plugins import PluginError, load_entry_points
 from normzoo.registry import (
     Card,
     NormalizerOptionError,
@@ -21,6 +22,7 @@ __all__ = [
     "CannotConvertError",
     "Card",
     "NormalizerOptionError",
+    "PluginError",
     "TooFewValuesError",
     "UnknownNormalizerError",
     "card",
@@ -30,3 +32,5 @@ __all__ = [
     "names",
     "register",
 ]
+
+load_entry_points()

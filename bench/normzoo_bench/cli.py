@@ -115,8 +115,7 @@ def check(
     _load(load)
     names = plugins.load(target) if target.endswith(".py") else [target]
     faults = 0
-    for name in names:
-        findings = contract.run_checks(name)
+    for name, findings in contract.run_checks_for_all(names).items():
         faults += sum(not finding.ok for finding in findings)
         for finding in findings:
             mark = {"passed": "ok", "exempt": "exempt"}.get(finding.outcome, "FAULT")

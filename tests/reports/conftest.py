@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from normzoo_reports import report
 from normzoo_suites import Cell, Record, Suite, load_suite, parse_suite, read_run
 
 ENVIRONMENT = {
@@ -139,6 +140,24 @@ def record_of(cell: Cell, suite: Suite, measured: Measured) -> Record:
     )
 
 
+Measure = Callable[[Cell], Measured | None]
+Change = Callable[[Cell], dict[str, Any]]
+
+
+def write_run(parent: Path, suite: Suite, measure: Measure, change: Change, name: str) -> Path:
+    folder = parent / name
+    (folder / "cells").mkdir(parents=True)
+    cells = [dataclasses.replace(cell, **change(cell)) for cell in suite.cells()]
+    for cell in cells:
+        measured = measure(cell) if cell.same_as is None else None
+        if measured is not None:
+            (folder / "cells" / f"{cell.id}.json").write_text(record_of(cell, suite, measured).to_json())
+    content = {"schema": 1, "suite": suite.to_json(), "cells": [cell.to_json() for cell in cells]}
+    (folder / "run.json").write_text(json.dumps(content | {"command": f"normzoo run {suite.name} --out runs/{name}"}))
+    read_run(folder)  # the builder itself makes nothing that the rooms could not
+    return folder
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Give a function that writes a run folder.
@@ -147,25 +166,8 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
     it `same_as` another), and a name for the folder.
     """
 
-    def make(
-        suite: Suite,
-        measure: Callable[[Cell], Measured | None] = made_up,
-        change: Callable[[Cell], dict[str, Any]] = lambda cell: {},
-        name: str = "run",
-    ) -> Path:
-        folder = tmp_path / name
-        (folder / "cells").mkdir(parents=True)
-        cells = [dataclasses.replace(cell, **change(cell)) for cell in suite.cells()]
-        for cell in cells:
-            measured = measure(cell) if cell.same_as is None else None
-            if measured is not None:
-                (folder / "cells" / f"{cell.id}.json").write_text(record_of(cell, suite, measured).to_json())
-        content = {"schema": 1, "suite": suite.to_json(), "cells": [cell.to_json() for cell in cells]}
-        (folder / "run.json").write_text(
-            json.dumps(content | {"command": f"normzoo run {suite.name} --out runs/{name}"})
-        )
-        read_run(folder)  # the builder itself makes nothing that the rooms could not
-        return folder
+    def make(suite: Suite, measure: Measure = made_up, change: Change = lambda cell: {}, name: str = "run") -> Path:
+        return write_run(tmp_path, suite, measure, change, name)
 
     return make
 
@@ -204,6 +206,12 @@ def quick_same_as(suite: Suite) -> Callable[[Cell], dict[str, Any]]:
 
 
 @pytest.fixture
-def quick_run(make_run: Callable[..., Path], quick: Suite) -> Path:
+def quick_run(tmp_path: Path, quick: Suite) -> Path:
     """A whole run of `quick` that looks like a real one."""
-    return make_run(quick, change=quick_same_as(quick), name="quick")
+    return write_run(tmp_path, quick, made_up, quick_same_as(quick), "quick")
+
+
+@pytest.fixture(scope="session")
+def quick_page(tmp_path_factory: pytest.TempPathFactory, quick: Suite) -> Path:
+    """The report of such a run, in its folder; made once, only to be read."""
+    return report(write_run(tmp_path_factory.mktemp("page"), quick, made_up, quick_same_as(quick), "quick"))

@@ -68,8 +68,8 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_a_page_asks_nothing_of_the_network(quick_run: Path) -> None:
-    page = report(quick_run)
+def test_a_page_asks_nothing_of_the_network(quick_page: Path) -> None:
+    page = quick_page
     tags = parse(page)
     assert not {tag for tag, _ in tags.found} & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
     links = [
@@ -82,19 +82,19 @@ def test_a_page_asks_nothing_of_the_network(quick_run: Path) -> None:
     assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def test_every_link_leads_somewhere_and_no_id_stands_twice(quick_run: Path) -> None:
-    tags = parse(report(quick_run)).found
+def test_every_link_leads_somewhere_and_no_id_stands_twice(quick_page: Path) -> None:
+    tags = parse(quick_page).found
     ids = Counter(given["id"] for _, given in tags if "id" in given)
     assert [name for name, number in ids.items() if number > 1] == []
     targets = {(value or "")[1:] for _, given in tags for key, value in given.items() if key == "href"}
-    clips = set(re.findall(r"url\(#([^)]+)\)", (quick_run / "report.html").read_text(encoding="utf-8")))
+    clips = set(re.findall(r"url\(#([^)]+)\)", quick_page.read_text(encoding="utf-8")))
     assert clips
     assert (targets | clips) <= set(ids)
 
 
-def test_every_cell_can_be_linked_to_and_shows_its_command(quick_run: Path) -> None:
-    page = report(quick_run).read_text(encoding="utf-8")
-    for cell in read_run(quick_run).cells:
+def test_every_cell_can_be_linked_to_and_shows_its_command(quick_page: Path) -> None:
+    page = quick_page.read_text(encoding="utf-8")
+    for cell in read_run(quick_page.parent).cells:
         assert f'id="cell-{cell.id}"' in page
         assert f"normzoo reproduce runs/quick {cell.same_as or cell.id}" in page
 
@@ -107,18 +107,25 @@ def test_quick_renders_in_seconds_and_stays_small(quick_run: Path) -> None:
     assert len(re.findall("<svg", page.read_text(encoding="utf-8"))) == 3
 
 
-def test_the_same_records_give_the_same_page(quick_run: Path, tmp_path: Path) -> None:
-    code = f"{BLOCK_TORCH}\nnormzoo_reports.report({str(quick_run)!r}, {str(tmp_path / 'other.html')!r})"
-    assert python(code).returncode == 0
-    assert (tmp_path / "other.html").read_bytes() == report(quick_run).read_bytes()
+@pytest.fixture(scope="module")
+def elsewhere(
+    quick_page: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """The same run, reported by another process, which can import neither torch nor the other rooms."""
+    run, out = str(quick_page.parent), tmp_path_factory.mktemp("elsewhere") / "page.html"
+    made = f"print(normzoo_reports.report({run!r}, {str(out)!r}))\nnormzoo_reports.summary({run!r})"
+    return python(BLOCK_TORCH + made), out
 
 
-def test_a_report_needs_no_torch_and_no_other_room(quick_run: Path) -> None:
-    code = (
-        f"{BLOCK_TORCH}\nprint(normzoo_reports.report({str(quick_run)!r}))\nnormzoo_reports.summary({str(quick_run)!r})"
-    )
-    done = python(code)
-    assert (done.returncode, done.stdout.strip()) == (0, str(quick_run / "report.html")), done.stderr
+def test_a_report_needs_no_torch_and_no_other_room(elsewhere: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    done, page = elsewhere
+    assert (done.returncode, done.stdout.strip()) == (0, str(page)), done.stderr
+
+
+def test_the_same_records_give_the_same_page(
+    elsewhere: tuple[subprocess.CompletedProcess[str], Path], quick_page: Path
+) -> None:
+    assert elsewhere[1].read_bytes() == quick_page.read_bytes()
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

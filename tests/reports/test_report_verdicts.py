@@ -121,9 +121,14 @@ def test_a_diverged_run_counts_with_chance_accuracy(judged: Any) -> None:
     assert found.effect == pytest.approx(0.8)
 
 
-def test_a_missing_claim_does_not_loosen_the_correction_of_the_others(judged: Any) -> None:
-    gone = {("group_norm", 1, seed): None for seed in range(10)}
-    assert judged(gone)["two_samples_hurt"].p_for == pytest.approx(6 * 2**-10)
+def test_a_claim_with_a_missing_pair_does_not_loosen_the_correction_of_the_others(judged: Any) -> None:
+    """One of six hypotheses has a smaller p, so this counts five times; the undecidable claim's p is smaller too."""
+    values = accuracies({("batch_norm", 1): [0.9] * 10, ("batch_norm", 5): [0.9] * 10})
+    values |= accuracies({("batch_norm", 20): [0.5] * 8 + [0.95] * 2, ("group_norm", 5): [0.99] * 10})
+    found = judged(values | {("group_norm", 1, 0): None})
+    assert found["eight_samples_hurt_group_norm"].raw_p_against == 2**-9
+    assert found["two_samples_hurt"].raw_p_for == pytest.approx(4 * 2**-10)
+    assert found["two_samples_hurt"].p_for == pytest.approx(5 * found["two_samples_hurt"].raw_p_for)
 
 
 def test_levels_that_cancel_but_for_rounding_are_no_difference(judged: Any) -> None:

@@ -92,8 +92,11 @@ def test_a_fused_activation_and_drop_are_kept(layer):
     torch.testing.assert_close(new(images()), F.hardswish(F.layer_norm(images(), (8, 5, 5))))
     assert new.act is act
     assert new.drop is drop
-    torch.manual_seed(0)
-    assert (new.train()(images()) == 0).float().mean() > 0.4
+
+
+def test_drop_runs_before_the_activation_as_in_timm():
+    new = convert(tl.BatchNormAct2d(8, act_layer="sigmoid", drop_layer=nn.Dropout), "group_norm")
+    assert (new(images()) == 0.5).float().mean() > 0.4  # what is dropped is sigmoid(0), not 0
 
 
 def test_weights_start_at_one_or_zero_and_settings_are_the_new_normalizers():
@@ -143,6 +146,13 @@ def test_dtype_mode_and_what_is_trained_are_kept(dtype):
     assert model[0].weight._no_weight_decay
     assert {p.dtype for p in model.parameters()} == {dtype}
     assert model(images().to(dtype)).dtype == dtype
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_device_is_kept():
+    model = convert(nn.Sequential(nn.BatchNorm2d(8), nn.LayerNorm(5, elementwise_affine=False)).cuda(), "batch_renorm")
+    assert {tensor.device.type for tensor in (*model.parameters(), *model.buffers())} == {"cuda"}
+    assert model(images().cuda()).is_cuda
 
 
 def test_a_layer_without_any_tensor_takes_the_models_dtype():

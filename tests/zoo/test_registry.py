@@ -107,3 +107,10 @@ def test_the_source_hash_tells_files_apart() -> None:
     hashes = {normzoo.card(name).source_hash for name in ("batch_norm", "layer_norm", "group_norm", "none")}
     assert len(hashes) == 4
     assert all(len(text) == 12 for text in hashes)
+
+
+def test_only_batch_norms_keep_statistics_that_training_never_reads() -> None:
+    """The contract refutes a claim too many, not one too few."""
+    cards = [card for card in map(normzoo.card, normzoo.names()) if card.built_in]
+    assert {card.name for card in cards if card.running_stats} == {"batch_norm", "sync_batch_norm", "batch_renorm"}
+    assert {card.name for card in cards if card.eval_only_stats} == {"batch_norm", "sync_batch_norm"}

@@ -1,0 +1,37 @@
+"""What the suites' README says is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from normzoo_suites import parse_suite
+from normzoo_suites.metrics import METRICS
+from normzoo_suites.schema import MAX_CELLS
+from normzoo_suites.settings import MEASURES
+
+README = (Path(__file__).parents[2] / "suites" / "README.md").read_text(encoding="utf-8")
+ROWS = dict(re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", README, flags=re.MULTILINE))
+
+
+def test_the_whole_suite_of_the_readme_can_be_read() -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL)
+    assert len(parse_suite(text, "README.md").cells()) == 3 * 3 * 10
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_the_readme_tells_every_setting_and_its_default(measure: str) -> None:
+    for name, field in MEASURES[measure].model_fields.items():
+        told = ROWS[name].strip("`")
+        assert told == ("needed" if field.is_required() else str(field.default)), name
+
+
+def test_the_readme_tells_no_setting_that_there_is_not() -> None:
+    assert set(ROWS) == {name for settings in MEASURES.values() for name in settings.model_fields}
+
+
+def test_the_readme_tells_every_metric_and_the_most_cells() -> None:
+    assert all(f"`{metric}`" in README for metrics in METRICS.values() for metric in metrics)
+    assert f"{MAX_CELLS:,} cells" in README
