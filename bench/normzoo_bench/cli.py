@@ -111,19 +111,14 @@ def check(
 ) -> None:
     """Hold a normalizer to what its card claims; exit code 1 when it does not keep it."""
     from normzoo import contract, plugins
+    from normzoo_bench.terminal import print_findings
 
     _load(load)
     names = plugins.load(target) if target.endswith(".py") else [target]
-    faults = 0
-    for name, findings in contract.run_checks_for_all(names).items():
-        faults += sum(not finding.ok for finding in findings)
-        for finding in findings:
-            mark = {"passed": "ok", "exempt": "exempt"}.get(finding.outcome, "FAULT")
-            out_console.print(f"{mark:7}{name}: {finding.sentence}", markup=False, style="" if finding.ok else "red")
-            if finding.message:
-                out_console.print(f"       {finding.message}", markup=False)
-    out_console.print(f"{faults} fault(s)" if faults else f"{', '.join(names)} keeps its contract", markup=False)
-    raise typer.Exit(1 if faults else 0)
+    found = contract.run_checks_for_all(names)
+    print_findings(out_console, found)
+    kept = all(finding.ok for findings in found.values() for finding in findings)
+    raise typer.Exit(0 if kept else 1)
 
 
 @app.command()

@@ -103,6 +103,8 @@ def find(text: str) -> Source:
             f"unknown option {sorted(unknown)[0]!r} of the data set {call.name}; known: image, label, size"
         )
     if call.name in EMBEDDED:
+        if call.options:
+            raise UsageError(f"the embedded data set {call.name} has no options, got {text}")
         return Source(call.name, call.name, {})
     folder = Path(call.name).expanduser()
     if folder.is_dir():

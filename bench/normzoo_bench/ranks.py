@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from normzoo import Card
+from normzoo.convert import move_surroundings
 
 Buffers = Literal["rank0", "mean"]
 
@@ -28,6 +29,7 @@ class VirtualRanks(nn.Module):
 
     def __init__(self, inner: nn.Module, card: Card, ranks: int, buffers: Buffers) -> None:
         super().__init__()
+        move_surroundings(inner, self)  # layout and fused activation stay outside: the ranks see [N, C, *space]
         self.inner, self.ranks, self.buffers_from = inner, ranks, buffers
         self.tied = not card.eval_only_stats
         self.folds = card.built_in and card.pools <= {"batch", "space"}
@@ -87,9 +89,14 @@ def _merge(state: Tensor, buffers: Buffers) -> Tensor:
     return state.mean(0)
 
 
+def is_split(card: Card, ranks: int) -> bool:
+    """Tell whether a normalizer's statistics differ between ranks: it pools over the batch, but not over ranks."""
+    return ranks > 1 and "batch" in card.pools and "rank" not in card.pools
+
+
 def virtualize(model: nn.Module, card: Card, ranks: int, buffers: Buffers) -> list[VirtualRanks]:
     """Give every layer of this normalizer W virtual ranks, where ranks matter to it; give the new layers."""
-    if ranks == 1 or "batch" not in card.pools or "rank" in card.pools:
+    if not is_split(card, ranks):
         return []
     # a layer that the model uses in two places stays one layer
     found = [pair for pair in model.named_modules(remove_duplicate=False) if isinstance(pair[1], card.factory)]

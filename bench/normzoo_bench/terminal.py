@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from normzoo import Card
+    from normzoo.contract import Finding
     from normzoo_bench.commands import RunStatus
     from normzoo_bench.planner import Plan
     from normzoo_bench.store import Store
@@ -106,6 +107,18 @@ def print_suite(console: Console, suite: Suite) -> None:
         console.print(table(f"grid {number}: {grid.measure}", ["setting", "values"], rows))
     if suite.claims:
         console.print(table("claims", ["says", "source"], [(claim.says, claim.source) for claim in suite.claims]))
+
+
+def print_findings(console: Console, found: Mapping[str, Sequence[Finding]]) -> None:
+    """Show what the contract's checks found of each normalizer, and how many faults."""
+    for name, findings in found.items():
+        rows = []
+        for finding in findings:
+            rows.append([finding.outcome if finding.ok else "FAULT", finding.sentence])
+            rows += [["", f"{finding.check}: {finding.message}"]] if finding.message else []
+        console.print(table(name, ["", "check"], rows))
+        faults = sum(not finding.ok for finding in findings)
+        console.print(f"{name}: {faults or 'no'} fault{'' if faults == 1 else 's'} in {len(findings)} checks\n")
 
 
 def print_plan(console: Console, plan: Plan, store: Store, jobs: int, cells: bool) -> None:

@@ -58,8 +58,9 @@ def show_range(metric: str, low: float, high: float) -> str:
 
 def show_change(metric: str, value: float) -> str:
     """Show a difference: percentage points for accuracies."""
-    text = f"{100 * value:+.1f} points" if is_share(metric) else f"{value:+.4g}"
-    return text.replace("-", "−")
+    number = f"{100 * value:+.1f}" if is_share(metric) else f"{value:+.4g}"
+    number = number[1:] if float(number) == 0 else number.replace("-", "−")  # nothing has no sign
+    return f"{number} points" if is_share(metric) else number
 
 
 def show_change_range(metric: str, low: float, high: float) -> str:

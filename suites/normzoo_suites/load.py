@@ -131,8 +131,8 @@ def change_suite(
 
 
 def _change_grid(grid: Grid, replaced: Mapping[str, list[Value]], add: Sequence[str]) -> Grid:
-    values = grid.values() | {key: list(given) for key, given in replaced.items() if key in grid.known()}
-    values["normalizer"] += [name for name in add if name not in values["normalizer"]]
+    values = grid.values() | {key: given for key, given in replaced.items() if key in grid.known()}
+    values["normalizer"] = list(dict.fromkeys([*values["normalizer"], *add]))
     fixed = {key: given[0] for key, given in values.items() if len(given) == 1}
     axes: dict[str, Any] = {key: given for key, given in values.items() if len(given) > 1}
     return grid.model_copy(update={"fixed": fixed, "axes": axes})

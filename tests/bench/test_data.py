@@ -183,4 +183,6 @@ def test_a_name_that_can_be_nothing_says_what_it_could_be(name):
 
 def test_an_unknown_option_of_a_data_set_is_refused():
     with pytest.raises(UsageError, match=r"unknown option 'colour'.*known: image, label, size"):
-        data.find("digits(colour=red)")
+        data.find("a/b(colour=red)")
+    with pytest.raises(UsageError, match=r"digits has no options"):
+        data.find("digits(size=64)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from normzoo_bench import commands
+from normzoo_bench import checks, commands
 from normzoo_bench.errors import UsageError
 from normzoo_bench.planner import resolve_device
 from normzoo_suites import SuiteError
@@ -59,7 +59,9 @@ def test_sync_batch_norm_pools_over_ranks_and_is_not_skipped(tiny):
 
 
 def test_a_layer_with_one_value_per_statistic_is_skipped_and_others_are_not(tiny):
-    made = plan(tiny, settings={"shape": "8x1x1", "batch_size": "40,1", "ranks": "1"}, normalizers=["batch_norm", "group_norm"])
+    made = plan(
+        tiny, settings={"shape": "8x1x1", "batch_size": "40,1", "ranks": "1"}, normalizers=["batch_norm", "group_norm"]
+    )
     skipped = [cell.settings for cell in made.cells if cell.skip and cell.measure == "throughput"]
     assert [(cell.normalizer, cell.batch_size) for cell in skipped] == [("batch_norm", 1)]
 
@@ -121,3 +123,17 @@ def test_an_options_value_that_a_normalizer_refuses_is_a_skip_where_the_model_do
 
 def test_all_errors_of_planning_are_usage_errors_of_one_family():
     assert issubclass(UsageError, SuiteError)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "reason"),
+    [
+        ("timm/levit_128s", (3, 224, 224), "others than samples on its first axis"),  # [N·T, C]: row i is not sample i
+        ("timm/test_vit", (3, 64, 64), None),
+        ("timm/test_resnet", (3, 64, 64), None),
+    ],
+)
+def test_a_model_whose_norms_see_no_samples_is_skipped_where_samples_are_dealt(model, shape, reason):
+    found = checks._model_reason("batch_norm", model, shape, 10, one_sample=False, dealt=True)
+    assert (reason in found) if reason else found is None
+    assert checks._model_reason("group_norm", model, shape, 10, one_sample=False, dealt=False) is None

@@ -101,6 +101,18 @@ def test_a_layer_that_sets_its_buffers_anew_is_followed_as_well():
     torch.testing.assert_close(layer.inner.seen, 2 * x.mean(0))
 
 
+def test_a_token_models_layers_are_dealt_by_sample_and_give_their_layout_back():
+    """LayerNorm over [N, T, C], converted: the parts are samples, the channels the last axis."""
+    torch.manual_seed(0)
+    model = normzoo.convert(nn.Sequential(nn.LayerNorm(3)), "batch_norm").double()
+    plain = normzoo.create("batch_norm", 3).double()
+    virtualize(model, normzoo.card("batch_norm"), RANKS, "rank0")
+    x = torch.randn(16, 5, 3, dtype=torch.double)
+    (expected,), _, _ = by_hand(plain, [x.transpose(1, 2)], "rank0")
+    torch.testing.assert_close(model(x), expected.transpose(1, 2))
+    torch.testing.assert_close(model.eval()(x).shape, x.shape)
+
+
 def test_eval_calls_the_layer_itself_on_the_whole_batch():
     layer = wrapped("batch_norm").eval()
     x = torch.randn(5, 3, dtype=torch.double)  # 5 samples are not even divisible by the ranks

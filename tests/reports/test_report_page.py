@@ -16,7 +16,7 @@ import pytest
 
 from normzoo_reports import report, summary
 from normzoo_reports.style import BUILT_IN, normalizer_look
-from normzoo_suites import Cell, Suite, SuiteError, change_suite, load_suite, parse_suite, read_run
+from normzoo_suites import Cell, Figure, Suite, SuiteError, change_suite, load_suite, read_run
 
 BLOCK_TORCH = """
 import sys
@@ -27,6 +27,9 @@ class Block:
 sys.meta_path.insert(0, Block())
 import normzoo_reports
 """
+
+
+Elsewhere = tuple[subprocess.CompletedProcess[str], Path]
 
 
 class Tags(HTMLParser):
@@ -117,14 +120,12 @@ def elsewhere(
     return python(BLOCK_TORCH + made), out
 
 
-def test_a_report_needs_no_torch_and_no_other_room(elsewhere: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+def test_a_report_needs_no_torch_and_no_other_room(elsewhere: Elsewhere) -> None:
     done, page = elsewhere
     assert (done.returncode, done.stdout.strip()) == (0, str(page)), done.stderr
 
 
-def test_the_same_records_give_the_same_page(
-    elsewhere: tuple[subprocess.CompletedProcess[str], Path], quick_page: Path
-) -> None:
+def test_the_same_records_give_the_same_page(elsewhere: Elsewhere, quick_page: Path) -> None:
     assert elsewhere[1].read_bytes() == quick_page.read_bytes()
 
 
@@ -178,6 +179,12 @@ def test_an_unreadable_record_is_named_with_what_is_wrong(quick_run: Path) -> No
     text = parse(report(quick_run)).text
     assert "1 record cannot be read" in text
     assert f"cannot read the record {file.name}" in text
+
+
+def test_a_cell_that_shares_an_unreadable_record_is_unreadable_too(quick_run: Path) -> None:
+    same = next(cell for cell in read_run(quick_run).cells if cell.same_as)
+    (quick_run / "cells" / f"{same.same_as}.json").write_text("{")
+    assert summary(quick_run).statuses["unreadable"] == 2
 
 
 def test_records_of_different_environments_are_warned_of(
@@ -234,22 +241,19 @@ def test_the_throughput_suite_renders_small_with_all_its_cells(make_run: Callabl
 @pytest.mark.parametrize(
     ("figure", "sentence"),
     [
-        ('kind = "line"\nx = "local_batch"\ny = "test_fame"', "none of its 60 cells has a value of test_fame"),
-        ('kind = "bar"\nx = "fame"\ny = "test_accuracy"', "no accuracy cell of this run has a fame"),
+        (Figure(kind="line", x="local_batch", y="test_fame"), "none of its 60 cells has a value of test_fame"),
+        (Figure(kind="bar", x="fame", y="test_accuracy"), "no accuracy cell of this run has a fame"),
         (
-            'kind = "bar"\nx = "ranks"\ny = "test_accuracy"\nwhere = { ranks = [7] }',
+            Figure(kind="bar", x="ranks", y="test_accuracy", where={"ranks": [7]}),
             "this run has no cell that it asks for",
         ),
-        ('kind = "point"\nmeasure = "throughput"\nx = "step_ms_ratio"\ny = "normalizer"', "no throughput cell"),
+        (Figure(kind="point", measure="throughput", x="step_ms_ratio", y="normalizer"), "no throughput cell"),
     ],
 )
 def test_a_figure_without_data_is_a_sentence(
-    make_run: Callable[..., Path], tiny: Callable[[int], Suite], figure: str, sentence: str
+    make_run: Callable[..., Path], tiny: Callable[[int], Suite], figure: Figure, sentence: str
 ) -> None:
-    suite = tiny(10)
-    text = 'name = "x"\nquestion = "x"\nprotocol = 1\n[[grids]]\nmeasure = "accuracy"\nfixed = { normalizer = "none", '
-    text += f'dataset = "digits", model = "mlp", epochs = 1, batch_size = 8 }}\n[[figures]]\n{figure}\n'
-    suite = suite.model_copy(update={"figures": parse_suite(text, "x.toml").figures})
+    suite = tiny(10).model_copy(update={"figures": [figure]})
     assert sentence in parse(report(make_run(suite))).text
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from normzoo_reports import Verdict, summary
+from normzoo_reports import Verdict, summary, words
 from normzoo_suites import Cell, Suite, change_suite
 
 Change = dict[tuple[str, int, int], dict[str, Any]]
@@ -58,8 +58,11 @@ def test_an_equal_claim_is_supported_when_the_difference_is_within_the_margin(ju
     assert judged()["eight_samples_are_enough"].outcome == "supported"
 
 
-def test_an_equal_claim_is_refuted_when_the_difference_is_beyond_the_margin_on_either_side(judged: Any) -> None:
-    assert judged(accuracies({("batch_norm", 5): [0.7] * 10}))["eight_samples_are_enough"].outcome == "refuted"
+@pytest.mark.parametrize("ranks", [1, 5])
+def test_an_equal_claim_is_refuted_when_the_difference_is_beyond_the_margin_on_either_side(
+    judged: Any, ranks: int
+) -> None:
+    assert judged(accuracies({("batch_norm", ranks): [0.7] * 10}))["eight_samples_are_enough"].outcome == "refuted"
 
 
 def test_a_claim_that_scatters_around_its_margin_is_inconclusive(judged: Any) -> None:
@@ -168,3 +171,8 @@ def test_a_claim_whose_sides_are_one_computation_is_not_asked(
 
 def test_every_claim_of_quick_is_decided_on_numbers_like_the_real_ones(quick_run: Path) -> None:
     assert {verdict.outcome for verdict in summary(quick_run).verdicts} == {"supported"}
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0123, "+1.2 points"), (-0.5, "−50.0 points"), (-0.0004, "0.0 points")])
+def test_a_change_of_accuracy_is_told_in_points_and_none_has_no_sign(value: float, text: str) -> None:
+    assert words.show_change("test_accuracy", value) == text

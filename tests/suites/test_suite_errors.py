@@ -136,8 +136,11 @@ def test_a_long_value_is_cut_in_the_message(spoiled: Spoiled) -> None:
     assert len(spoiled('"higher"', f'"{"x" * 9000}"')) < 200
 
 
-def test_a_key_with_a_line_break_leaves_the_message_on_one_line(spoiled: Spoiled) -> None:
-    assert "unknown setting 'a\\nb'" in spoiled("epochs = 1", 'epochs = 1, "a\\nb" = 2')
+@pytest.mark.parametrize(
+    ("value", "said"), [("2", "unknown setting 'a\\nb'"), ("true", "grids[0].fixed.'a\\nb': must be")]
+)
+def test_a_key_with_a_line_break_leaves_the_message_on_one_line(spoiled: Spoiled, value: str, said: str) -> None:
+    assert said in spoiled("epochs = 1", f'epochs = 1, "a\\nb" = {value}')
 
 
 def test_a_grid_that_is_a_table_and_not_a_list_of_tables_is_refused() -> None:

@@ -1,0 +1,160 @@
+"""What can be known to be wrong, or impossible, before anything is measured.
+
+``check_*`` raise for mistakes of whoever asked; ``skip_reason`` says why a cell cannot run, which is a result.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import nn
+
+import normzoo
+from normzoo import CannotConvertError, Card, NormalizerOptionError, TooFewValuesError, UnknownNormalizerError
+from normzoo_bench import data, models, splits
+from normzoo_bench.data import Source
+from normzoo_bench.errors import UsageError
+from normzoo_bench.ranks import is_split
+from normzoo_suites import Cell, parse_call
+from normzoo_suites.settings import AccuracySettings, ThroughputSettings
+
+
+def check_devices(cells: Iterable[Cell]) -> None:
+    """Require the devices that cells name; raises UsageError."""
+    if any(cell.settings.device == "cuda" for cell in cells) and not torch.cuda.is_available():
+        raise UsageError("device cuda was asked for, and torch finds no CUDA device here; use --device cpu")
+
+
+def check_normalizers(cells: Iterable[Cell]) -> None:
+    """Require normalizers that are registered and have the options that cells give them; raises UsageError."""
+    for spelling in dict.fromkeys(cell.settings.normalizer for cell in cells):
+        call = parse_call(spelling)
+        try:
+            normzoo.check_options(call.name, call.options)
+        except (UnknownNormalizerError, NormalizerOptionError) as error:
+            raise UsageError(str(error)) from None
+
+
+def check_data(cells: Iterable[Cell], sources: Mapping[str, Source]) -> None:
+    """Require enough samples for every batch, and splits that fit; raises UsageError."""
+    for cell in cells:
+        if not isinstance(cell.settings, AccuracySettings):
+            continue
+        settings = cell.settings
+        dataset = data.load(settings.dataset, sources[settings.dataset].where)
+        have = dataset.train_size()
+        wanted = have if settings.train_samples == "all" else int(settings.train_samples)
+        if wanted > have:
+            raise UsageError(f"train_samples is {wanted}, and {settings.dataset} has {have} training samples")
+        if settings.batch_size > wanted:
+            raise UsageError(
+                f"batch_size is {settings.batch_size}, larger than the {wanted} training samples there are"
+            )
+        splits.check(settings, dataset.classes)
+
+
+def skip_reason(cell: Cell, sources: Mapping[str, Source]) -> str | None:
+    """Say why a cell cannot run, or give None.
+
+    Raises:
+        UsageError: for a model that does not exist or cannot take the data.
+
+    """
+    settings = cell.settings
+    if isinstance(settings, ThroughputSettings):
+        sizes = settings.sizes()
+        return _layer_reason(settings.normalizer, sizes[1]) or _values_reason(settings.normalizer, sizes)
+    if isinstance(settings, AccuracySettings):
+        dataset = data.load(settings.dataset, sources[settings.dataset].where)
+        dealt = is_split(normzoo.card(parse_call(settings.normalizer).name), settings.ranks)
+        local = settings.batch_size // settings.ranks if dealt else settings.batch_size
+        # two samples give every statistic two values; only one sample needs a look at the model's smallest map
+        return _model_reason(settings.normalizer, settings.model, dataset.shape, dataset.classes, local == 1, dealt)
+    return None
+
+
+@functools.cache
+def _layer_reason(normalizer: str, channels: int) -> str | None:
+    call = parse_call(normalizer)
+    return _reason(lambda: normzoo.create(call.name, channels, **call.options))
+
+
+def _values_reason(normalizer: str, sizes: tuple[int, ...]) -> str | None:
+    needed = normzoo.card(parse_call(normalizer).name).smallest_batch(sizes[2:])
+    if sizes[0] >= needed:
+        return None
+    return f"{normalizer} needs a batch of {needed} at {math.prod(sizes[2:])} position(s) per sample, got {sizes[0]}"
+
+
+@functools.cache
+def _model_reason(
+    normalizer: str, model: str, shape: models.Shape, classes: int, one_sample: bool, dealt: bool
+) -> str | None:
+    """Convert the model, and try it where one sample makes up a statistic, or samples are dealt to virtual ranks."""
+    call = parse_call(normalizer)
+    converted = copy.deepcopy(_checked_model(model, shape, classes))
+
+    def attempt() -> None:
+        changed = normzoo.convert(converted, call.name, **call.options)
+        if dealt:
+            _require_samples_first(changed, normzoo.card(call.name), shape)
+        if one_sample:
+            changed.train()(torch.zeros(1, *shape))
+
+    return _reason(attempt)
+
+
+class _NotSamplesError(ValueError):
+    pass
+
+
+def _require_samples_first(model: nn.Module, card: Card, shape: models.Shape) -> None:
+    """Require that every norm layer sees samples on its first axis: virtual ranks deal by it.
+
+    Some token models flatten tokens or windows into it, and then a row's rank cannot be told.
+    """
+
+    def look(name: str, layer: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        if args[0].shape[0] != count:
+            raise _NotSamplesError(f"virtual ranks deal samples, and {name} has others than samples on its first axis")
+
+    count = 3  # a number of samples that no axis of a model has by chance
+    layers = [pair for pair in model.named_modules() if isinstance(pair[1], card.factory)]
+    hooks = [layer.register_forward_pre_hook(functools.partial(look, name)) for name, layer in layers]
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(count, *shape))
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _reason(attempt: Callable[[], object]) -> str | None:
+    try:
+        attempt()
+    except (CannotConvertError, NormalizerOptionError, TooFewValuesError, _NotSamplesError) as error:
+        return str(error)
+    return None
+
+
+@functools.cache
+def _checked_model(name: str, shape: models.Shape, classes: int) -> nn.Module:
+    """Build a model and try it on two blank images.
+
+    Raises:
+        UsageError: when it cannot take images of this shape.
+
+    """
+    model = models.build(name, shape, classes)
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(2, *shape))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        size = "×".join(map(str, shape))
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"the model {name} cannot take {size} images: {reason}") from None
+    return model
