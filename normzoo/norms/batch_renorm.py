@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from normzoo.norms._common import check_batch_values, check_channels, keep_buffers_wide, like_input, wide
 from normzoo.registry import register
 
+NO_EPS = 1e-30  # the running std already holds eps, and torch's kernel wants one above 0; adding this changes no float32
 Average = Literal["exponential", "cumulative"]
 
 
@@ -77,8 +78,7 @@ class BatchRenorm(nn.Module):
         check_channels(x, self.weight.shape[0])
         weight, bias = wide(self.weight), wide(self.bias)
         if not self.training:
-            # the running std already holds eps
-            y = F.batch_norm(x, self.running_mean, self.running_std.square(), weight, bias, eps=0.0)
+            y = F.batch_norm(x, self.running_mean, self.running_std.square(), weight, bias, eps=NO_EPS)
             return like_input(y, x)
         check_batch_values(x)
         mean, std = self._batch_statistics(x.detach())

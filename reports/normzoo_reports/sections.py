@@ -157,7 +157,8 @@ def _card(name: str, card: dict[str, Any], options: dict[str, list[str]]) -> Car
         ("pools over", ", ".join(map(str, pools))),
     )
     every = [(measure, "; or ".join(built)) for measure, built in options.items() if built]
-    alike = len({built for _, built in every}) == 1
+    # options that hold for one measure only, as the trainer sets them, are said to
+    alike = len(every) == len(options) and len({built for _, built in every}) == 1
     return Card(name, facts, str(card.get("summary", "")), (("", every[0][1]),) if alike else tuple(every))
 
 

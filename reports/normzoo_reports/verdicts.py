@@ -80,7 +80,7 @@ def _measure(claim: Claim, cells: list[Cell], rows: _Rows) -> Verdict:
 def _sides(claim: Claim, cells: list[Cell]) -> list[tuple[int, dict[int, Cell]]]:
     """Give the claim's terms, each a sign and its cells by seed."""
     signed = [(1, side) for side in claim.plus] + [(-1, side) for side in claim.minus]
-    found = [(sign, side_cells(cells, side)) for sign, side in signed]
+    found = [(sign, side_cells(cells, side, claim.measure)) for sign, side in signed]
     plus, minus = (
         sorted(cell.same_as or cell.id for sign, by_seed in found if sign == wanted for cell in by_seed.values())
         for wanted in (1, -1)

@@ -226,6 +226,17 @@ def test_a_cell_that_is_the_same_computation_says_as_which(quick_run: Path) -> N
     assert groups[1].text == groups[0].text
 
 
+def test_options_that_only_one_measure_sets_are_told_for_that_measure(
+    make_run: Callable[..., Path], quick: Suite, measured: Callable[[Cell], Any]
+) -> None:
+    def measure(cell: Cell) -> dict[str, Any]:
+        options = {"average": "cumulative"} if cell.measure == "accuracy" else {}
+        return measured(cell) | {"card": {"name": cell.settings.normalizer, "options": options}}
+
+    page = report(make_run(change_suite(quick, seeds=1), measure)).read_text(encoding="utf-8")
+    assert "<dt>built for accuracy</dt><dd>average=cumulative</dd>" in page
+
+
 def test_speed_is_the_geometric_mean_of_the_layers_ratios(quick_run: Path) -> None:
     speed = {one.normalizer: one for one in summary(quick_run).speed}["group_norm"]
     assert (speed.low, speed.high, speed.cells) == pytest.approx((1.61, 1.771, 2))
