@@ -195,5 +195,8 @@ def print_summary(console: Console, found: Summary) -> None:
         console.print(table("time of a layer, as a multiple of batch norm's", ["normalizer", "time"], rows))
     if found.verdicts:
         console.print()
-        rows = [[one.outcome, f"{one.claim.says} {'; '.join(filter(None, (one.effect_text, one.reason)))}"] for one in found.verdicts]
+        rows = [
+            [one.outcome, f"{one.claim.says} {'; '.join(filter(None, (one.effect_text, one.reason)))}"]
+            for one in found.verdicts
+        ]
         console.print(table("claims", ["verdict", "claim and effect"], rows))

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from normzoo.norms._common import check_batch_values, check_channels, keep_buffers_wide, like_input, wide
 from normzoo.registry import register
 
-NO_EPS = 1e-30  # the running std already holds eps, and torch's kernel wants one above 0; adding this changes no float32
+NO_EPS = 1e-30  # the running std already holds eps; torch's kernel wants one above 0, and this one changes no variance
+
 Average = Literal["exponential", "cumulative"]
 
 

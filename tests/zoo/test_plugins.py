@@ -15,8 +15,6 @@ import pytest
 import normzoo
 from normzoo import plugins
 
-pytestmark = pytest.mark.usefixtures("registry_as_before")
-
 GOOD = """
 import normzoo
 from torch import nn

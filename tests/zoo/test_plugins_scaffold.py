@@ -11,8 +11,6 @@ import pytest
 
 from normzoo import contract, plugins, scaffold
 
-pytestmark = pytest.mark.usefixtures("registry_as_before")
-
 
 def test_a_new_normalizer_loads_and_keeps_its_contract(tmp_path: Path) -> None:
     module, _ = scaffold.new("my_2nd_norm", tmp_path)

@@ -59,7 +59,6 @@ def test_a_refused_value_names_the_normalizer() -> None:
         normzoo.create("group_norm", 8, groups=3)
 
 
-@pytest.mark.usefixtures("registry_as_before")
 def test_a_registered_class_is_found_by_its_name_with_its_claims() -> None:
     assert normzoo.register("layer", **CLAIMS, exempt={"check_x": "why"})(Layer) is Layer
     card = normzoo.card("layer")
@@ -69,7 +68,6 @@ def test_a_registered_class_is_found_by_its_name_with_its_claims() -> None:
     assert isinstance(normzoo.create("layer", 8, eps=1.0), Layer)
 
 
-@pytest.mark.usefixtures("registry_as_before")
 def test_a_name_taken_by_another_class_is_refused() -> None:
     normzoo.register("layer", **CLAIMS)(Layer)
     with pytest.raises(ValueError, match=r"'layer' is taken by .*Layer; choose another"):
@@ -77,7 +75,6 @@ def test_a_name_taken_by_another_class_is_refused() -> None:
     assert normzoo.card("layer").factory is Layer
 
 
-@pytest.mark.usefixtures("registry_as_before")
 def test_the_same_class_may_register_again() -> None:
     normzoo.register("layer", **CLAIMS)(Layer)
     normzoo.register("layer", **CLAIMS | {"year": 2026})(Layer)

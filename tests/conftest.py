@@ -1,4 +1,4 @@
-"""What the zoo's tests share."""
+"""What all tests share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from normzoo import plugins, registry
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def registry_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget afterwards what a test registers and loads."""
     monkeypatch.setattr(registry, "_cards", dict(registry._cards))
