@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from normzoo_bench.commands import RunStatus
     from normzoo_bench.planner import Plan
     from normzoo_bench.store import Store
-    from normzoo_reports import Summary
+    from normzoo_reports import Estimate, Pivot, Summary
     from normzoo_suites import Suite
 
 
@@ -32,7 +32,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
             header_style="dim",
             no_wrap=not last,
             overflow="fold" if last else "ellipsis",
-            min_width=None if last else max(len(str(row[number])) for row in rows) if rows else None,
+            min_width=max(len(str(row[number])) for row in rows) if rows and column in (columns[0], *right) else None,
         )
     for row in rows:
         made.add_row(*(Text(str(value)) for value in row))
@@ -178,17 +178,27 @@ def print_status(console: Console, found: RunStatus) -> None:
         console.print(f"go on with: {found.command}", markup=False, highlight=False)
 
 
+def _pivot(console: Console, pivot: Pivot) -> Table:
+    """Make the accuracy table: with intervals where the terminal is wide enough, else without."""
+    # one line per part of a condition, so that the columns stay narrow
+    columns = [column.replace(", ", ",\n").replace(" (", "\n(") for column in pivot.columns]
+
+    def made(with_interval: bool) -> Table:
+        def text(value: Estimate | str) -> str:
+            return value if isinstance(value, str) else value.text if with_interval else value.point
+
+        rows = [[name, *(text(value) for value in values)] for name, values in pivot.rows]
+        return table(pivot.metric, ["normalizer", *columns], rows, right=columns)
+
+    wide = made(True)
+    needed = console.measure(wide, options=console.options.update(width=1000)).maximum
+    return wide if needed <= console.width else made(False)
+
+
 def print_summary(console: Console, found: Summary) -> None:
     """Show what a run found: accuracy by condition, speed, claims."""
     if found.accuracy:
-        pivot = found.accuracy
-        rows = [
-            [name, *(value if isinstance(value, str) else value.text for value in values)]
-            for name, values in pivot.rows
-        ]
-        # one line per part of a condition, so that the columns stay narrow
-        columns = [column.replace(", ", ",\n").replace(" (", "\n(") for column in pivot.columns]
-        console.print(table(pivot.metric, ["normalizer", *columns], rows, right=columns))
+        console.print(_pivot(console, found.accuracy))
     if found.speed:
         console.print()
         rows = [[one.normalizer, one.text] for one in found.speed]

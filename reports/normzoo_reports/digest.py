@@ -31,13 +31,15 @@ def read(folder: str | Path) -> Run:
 def summarize(run: Run, table: pd.DataFrame | None = None) -> Summary:
     """Boil a run down to a few rows."""
     table = load_frame(run) if table is None else table
+    own = table[table["same_as"] == ""]
     return Summary(
         suite=run.suite.name,
         question=run.suite.question,
         accuracy=accuracy(run, table),
         speed=speeds(table),
         verdicts=tuple(judge(run, table)),
-        statuses={str(status): int(number) for status, number in table["status"].value_counts().items()},
+        statuses={str(status): int(count) for status, count in own["status"].value_counts().items()},
+        same=len(table) - len(own),
     )
 
 

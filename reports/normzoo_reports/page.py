@@ -30,7 +30,7 @@ def render(run: Run) -> str:
     context = {
         "run": run,
         "summary": summary,
-        "counted": _counted(summary.statuses, int((table["same_as"] != "").sum())),
+        "counted": _counted(summary.statuses, summary.same),
         "found": _found(summary.verdicts),
         "needed": seeds_needed(len(summary.verdicts)),
         "figures": [show_figure(figure, run, table, f"f{i}") for i, figure in enumerate(run.suite.figures, start=1)],
@@ -91,14 +91,10 @@ def _swatch(normalizer: str) -> str:
 
 
 def _counted(statuses: Mapping[str, int], same: int) -> str:
-    """Say what became of the cells: "240 cells: 236 measured, 4 crashed; 40 are the same computation as another"."""
+    """Say what became of the cells: "240 cells: 196 measured, 4 crashed, 40 the same computation as another"."""
     parts = [f"{statuses[key]:,} {phrase}" for key, phrase in words.STATUS.items() if key in statuses]
-    whole = f"{words.count(sum(statuses.values()), 'cell')}: {', '.join(parts)}"
-    return (
-        f"{whole}. Of them {same:,} are the same computation as another by design and share its result."
-        if same
-        else f"{whole}."
-    )
+    parts += [f"{same:,} the same computation as another by design, whose result they share"] if same else []
+    return f"{words.count(sum(statuses.values()) + same, 'cell')}: {', '.join(parts)}."
 
 
 def _found(verdicts: tuple[Verdict, ...]) -> str:

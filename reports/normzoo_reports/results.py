@@ -46,7 +46,12 @@ class Estimate:
     @property
     def text(self) -> str:
         """The value and its interval: "97.8 % [97.2, 98.3]"."""
-        return f"{words.show(self.metric, self.value)} {self.range}".rstrip()
+        return f"{self.point} {self.range}".rstrip()
+
+    @property
+    def point(self) -> str:
+        """The value alone: "97.8 %"."""
+        return words.show(self.metric, self.value)
 
     @property
     def range(self) -> str:
@@ -163,7 +168,10 @@ class Speed:
 
 @dataclass(frozen=True)
 class Summary:
-    """A run in a few rows: accuracy by condition (None where none was measured), speed, verdicts, cells by status."""
+    """A run in a few rows: accuracy by condition (None where none was measured), speed, verdicts, cells by status.
+
+    ``statuses`` leaves out the cells that are the same computation as another by design; ``same`` counts them.
+    """
 
     suite: str
     question: str
@@ -171,3 +179,4 @@ class Summary:
     speed: tuple[Speed, ...]
     verdicts: tuple[Verdict, ...]
     statuses: dict[str, int]
+    same: int
