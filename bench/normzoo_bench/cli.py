@@ -142,7 +142,7 @@ def plan(
 
     made = make(suite, **_asked(settings, normalizers, seeds, device, load, cell))
     store = Store(out or default_folder(made.suite.name, cell))
-    print_plan(out_console, made, store, default_jobs(), cells)
+    print_plan(out_console, made, store, default_jobs(made.cells), cells)
 
 
 @app.command()
@@ -155,7 +155,9 @@ def run(
     load: Load = None,
     cell: CellId = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/SUITE unless told.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Worker processes; one per core unless told.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Worker processes; one per core, or one on a GPU, unless told.")
+    ] = None,
     timeout: Annotated[str, typer.Option(help="Per cell, such as 90s, 30m or 2h.")] = "30m",
     retry: Annotated[str, typer.Option(help="Statuses to measure again, such as crashed,timeout.")] = "",
 ) -> None:

@@ -62,7 +62,7 @@ def run(
     Args:
         suite: a built-in suite's name or the path of a TOML file.
         out: the run folder; ``runs/SUITE`` unless told.
-        jobs: worker processes; one per core unless told.
+        jobs: worker processes; one per core, or one on a GPU, unless told.
         timeout: seconds after which a cell is killed.
         retry: statuses whose cells are measured again.
         **asked: the keywords of ``request``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,7 +116,7 @@ def _pool(plan: Plan, options: Options, cells: int) -> Iterator[Callable[[Cell],
     """Give a function that hands a cell to a pool of warm workers; the pool is killed when this is left early."""
     context = multiprocessing.get_context("spawn")
     pool = ProcessPool(
-        max_workers=min(options.jobs or default_jobs(), cells),
+        max_workers=min(options.jobs or default_jobs(plan.cells), cells),
         context=context,
         initializer=start,
         initargs=(os.getpid(), plan.request.load),
@@ -139,8 +139,10 @@ def _pool(plan: Plan, options: Options, cells: int) -> Iterator[Callable[[Cell],
         pool.join()
 
 
-def default_jobs() -> int:
-    """Count the cores that this process may use."""
+def default_jobs(cells: Iterable[Cell]) -> int:
+    """Give how many workers suit these cells: one per core, or a single one where they share a GPU."""
+    if any(cell.settings.device == "cuda" for cell in cells):
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
