@@ -136,7 +136,7 @@ def plan(
     """Show what a run would measure, what it would skip and why."""
     from normzoo_bench.commands import default_folder
     from normzoo_bench.commands import plan as make
-    from normzoo_bench.runner import default_jobs
+    from normzoo_bench.pool import default_jobs
     from normzoo_bench.store import Store
     from normzoo_bench.terminal import print_plan
 

@@ -71,7 +71,8 @@ def run(
         UsageError, SuiteError: for whatever of it cannot be done; nothing is measured then.
 
     """
-    from normzoo_bench.runner import Options, run_plan
+    from normzoo_bench.pool import Options
+    from normzoo_bench.runner import run_plan
 
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs must be at least 1, got {jobs}")
