@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from torch import nn
@@ -120,14 +121,16 @@ def register(
         raise ValueError(f"a normalizer's name is snake_case, got {name!r}")
 
     def add(factory: Normalizer) -> Normalizer:
+        if not (isinstance(factory, type) and issubclass(factory, nn.Module)):
+            raise ValueError(f"{name}: a normalizer is a class derived from torch.nn.Module, got {factory!r}")
         taken = _cards.get(name)
         if taken is not None and not _same_class(taken.factory, factory):
             raise ValueError(
                 f"the name {name!r} is taken by {taken.factory.__module__}.{taken.factory.__qualname__}; choose another"
             )
-        _cards[name] = Card(
-            name, factory, paper, year, frozenset(pools), running_stats, eval_only_stats, dict(exempt or {})
-        )
+        made = Card(name, factory, paper, year, frozenset(pools), running_stats, eval_only_stats, dict(exempt or {}))
+        made.source_hash  # noqa: B018  # read now: the file may change while what it said is in use
+        _cards[name] = made
         return factory
 
     return add
@@ -193,10 +196,18 @@ def _same_class(one: type, other: type) -> bool:
 
 
 def _modules_behind(name: str, seen: frozenset[str] = frozenset()) -> frozenset[str]:
-    """Name a module, and the modules of the zoo's norms that it takes something from."""
+    """Name a module, and those it takes something from: of the zoo's norms, or lying beside it in its folder."""
     seen |= {name}
+    home = _folder(name)
     for value in list(vars(sys.modules[name]).values()):
-        origin = getattr(value, "__module__", None)
-        if isinstance(origin, str) and origin.startswith("normzoo.norms.") and origin not in seen:
-            seen = _modules_behind(origin, seen)
+        origin = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+        if isinstance(origin, str) and origin in sys.modules and origin not in seen:
+            beside = home is not None and _folder(origin) == home
+            if origin.startswith("normzoo.norms.") or beside:
+                seen = _modules_behind(origin, seen)
     return seen
+
+
+def _folder(module: str) -> Path | None:
+    file = getattr(sys.modules[module], "__file__", None)
+    return Path(file).parent if file else None

@@ -35,7 +35,10 @@ def new(name: str, folder: str | Path = ".") -> list[Path]:
     names = {"name": name, "class_name": "".join(part.capitalize() for part in name.split("_"))}
     for file, template in files.items():
         text = resources.files("normzoo").joinpath("templates", template).read_text(encoding="utf-8")
-        file.write_text(Template(text).substitute(names), encoding="utf-8")
+        try:
+            file.write_text(Template(text).substitute(names), encoding="utf-8")
+        except OSError as error:
+            raise ScaffoldError(f"cannot write {str(file)!r}: {error.strerror}; choose another folder") from None
     return list(files)
 
 

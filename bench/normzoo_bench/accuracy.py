@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import normzoo
+from normzoo import TooFewValuesError
 from normzoo_bench import models, splits
 from normzoo_bench.data import DataSet, Images
 from normzoo_bench.ranks import VirtualRanks, virtualize
-from normzoo_bench.result import Diverged, Result
+from normzoo_bench.result import CannotRun, Diverged, Result, options_as_built
 from normzoo_bench.seeds import torch_seed
 from normzoo_suites import parse_call
 from normzoo_suites.settings import AccuracySettings
 
 MOMENTUM = 0.9  # of SGD, Nesterov's
-EVAL_BATCH = 1000  # only a matter of memory: eval ignores batch-mates
+EVAL_BATCH = 250  # only a matter of memory: eval ignores batch-mates
 
 
 def measure(settings: AccuracySettings, data: DataSet) -> Result:
@@ -29,46 +28,55 @@ def measure(settings: AccuracySettings, data: DataSet) -> Result:
 
     Raises:
         Diverged: when an epoch's mean loss is not finite.
+        CannotRun: when a layer gets too few values for its statistic.
 
     """
-    train, test = (Part.on(part, settings.device) for part in data.parts(settings.seed, settings.train_samples))
-    train, test = _standardized(train, test)
-    steps = len(train.labels) // settings.batch_size * settings.epochs
-    model, options = build(settings, data, steps)
-    layers = virtualize(model, normzoo.card(parse_call(settings.normalizer).name), settings.ranks, settings.buffers)
-    known = {"chance_accuracy": 1 / data.classes, "local_batch": settings.batch_size / settings.ranks}
+    train, test = feeds(*data.parts(settings.seed, settings.train_samples), settings.device)
+    card = normzoo.card(parse_call(settings.normalizer).name)
+    model = build(settings, data, len(train.labels) // settings.batch_size * settings.epochs)
+    options = options_as_built([one for one in model.modules() if isinstance(one, card.factory)], card)
+    layers = virtualize(model, card, settings.ranks, settings.buffers)
+    known = {"chance_accuracy": 1 / data.classes, "local_batch": settings.local_batch}
     try:
         series = fit(model, train, settings)
     except Diverged as error:
         raise Diverged(str(error), Result(known, error.result.series, options=options)) from None
+    except TooFewValuesError as error:  # the plan asks built-in layers only where it may happen
+        raise CannotRun(str(error)) from None
     metrics = known | {"train_accuracy": series["train_accuracy"][-1]} | _readings(model, layers, test, settings)
     return Result(metrics, series, options=options)
 
 
 @dataclass(frozen=True)
-class Part:
-    """Images as the model takes them: ``images`` is float32 [n, C, H, W], ``labels`` int64 [n], on the device."""
+class Feed:
+    """Images on the device, uint8 [n, C, H, W], given out as float32 of mean 0 and deviation 1 per channel."""
 
     images: Tensor
     labels: Tensor
+    mean: Tensor  # [1, C, 1, 1], of pixels in 0…255
+    deviation: Tensor  # likewise
 
-    @classmethod
-    def on(cls, part: Images, device: str) -> Part:
-        """Move a part to the device, as float32 in 0…1."""
-        return cls(part.images.to(device).float().div_(255), part.labels.to(device))
-
-
-def _standardized(train: Part, test: Part) -> tuple[Part, Part]:
-    """Give both parts mean 0 and deviation 1 per channel, by the training part's statistics."""
-    deviation, mean = torch.std_mean(train.images, (0, 2, 3), keepdim=True)
-    return (
-        Part((train.images - mean) / deviation.clamp(min=1e-6), train.labels),
-        Part((test.images - mean) / deviation.clamp(min=1e-6), test.labels),
-    )
+    def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Give images [N, C, H, W] and labels [N]."""
+        return (self.images[index].float() - self.mean) / self.deviation, self.labels[index]
 
 
-def build(settings: AccuracySettings, data: DataSet, steps: int) -> tuple[nn.Module, dict[str, Any]]:
-    """Build the model with its normalizer; give it with the normalizer's options.
+def feeds(train: Images, test: Images, device: str) -> tuple[Feed, Feed]:
+    """Put both parts on the device; both are standardized by the training part's statistics."""
+    count = train.images[:, 0].numel()
+    sums = torch.zeros(2, train.images.shape[1], dtype=torch.float64)
+    for images in train.images.split(1000):
+        pixels = images.double()
+        sums += torch.stack([pixels.sum((0, 2, 3)), pixels.square().sum((0, 2, 3))])
+    mean = sums[0] / count
+    deviation = (sums[1] / count - mean.square()).clamp(min=1e-6).sqrt()
+    scale = [value.float().view(1, -1, 1, 1).to(device) for value in (mean, deviation)]
+    first, second = (Feed(part.images.to(device), part.labels.to(device), *scale) for part in (train, test))
+    return first, second
+
+
+def build(settings: AccuracySettings, data: DataSet, steps: int) -> nn.Module:
+    """Build the model with its normalizer.
 
     Weights are drawn before the conversion, so that under one seed they are the same for every normalizer. What the
     normalizer wants to know of the run (batch renorm: its ramp) it says itself, in ``run_options``; options that the
@@ -81,10 +89,10 @@ def build(settings: AccuracySettings, data: DataSet, steps: int) -> tuple[nn.Mod
     model = models.build(settings.model, data.shape, data.classes)
     model = normzoo.convert(model, call.name, **options)
     torch.manual_seed(torch_seed(settings.seed, "training"))
-    return model.to(settings.device), options
+    return model.to(settings.device)
 
 
-def fit(model: nn.Module, train: Part, settings: AccuracySettings) -> dict[str, list[float]]:
+def fit(model: nn.Module, train: Feed, settings: AccuracySettings) -> dict[str, list[float]]:
     """Train by SGD with Nesterov momentum and a cosine from the learning rate to 0; give the series by epoch."""
     epoch_order = splits.epochs(settings, train.labels.cpu().numpy())
     steps = len(train.labels) // settings.batch_size
@@ -94,7 +102,8 @@ def fit(model: nn.Module, train: Part, settings: AccuracySettings) -> dict[str, 
     for number in range(settings.epochs):
         order = torch.from_numpy(epoch_order(number)).to(settings.device)
         loss_sum, hits = torch.zeros((), device=settings.device), torch.zeros((), device=settings.device)
-        for images, labels in _batches(train, order):
+        for index in order:
+            images, labels = train.batch(index)
             logits = model(images)
             loss = F.cross_entropy(logits, labels)
             optimizer.zero_grad()
@@ -115,20 +124,19 @@ def fit(model: nn.Module, train: Part, settings: AccuracySettings) -> dict[str, 
 def _optimizer(
     model: nn.Module, settings: AccuracySettings, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    weights = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
-    # weight decay is for weights; norms and biases go without, as timm does it
-    others = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
+    # weight decay is for weights; norms, biases and what the model itself excepts go without, as timm does it
+    excepted: set[str] = getattr(model, "no_weight_decay", set)()
+    weights: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (others if parameter.dim() <= 1 or name in excepted else weights).append(parameter)
     groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.SGD(groups, settings.rate(), momentum=MOMENTUM, nesterov=True)
     return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 
 
-def _batches(train: Part, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    for index in order:
-        yield train.images[index], train.labels[index]
-
-
-def _readings(model: nn.Module, layers: list[VirtualRanks], test: Part, settings: AccuracySettings) -> dict[str, float]:
+def _readings(model: nn.Module, layers: list[VirtualRanks], test: Feed, settings: AccuracySettings) -> dict[str, float]:
     """Test the one trained model, with each reading of the running statistics that it allows."""
     metrics = {}
     # one training gives the mean reading too, wherever it was not the statistics that the training itself used
@@ -142,11 +150,11 @@ def _readings(model: nn.Module, layers: list[VirtualRanks], test: Part, settings
 
 
 @torch.inference_mode()
-def _test(model: nn.Module, test: Part) -> dict[str, float]:
+def _test(model: nn.Module, test: Feed) -> dict[str, float]:
     model.eval()
-    batches = zip(test.images.split(EVAL_BATCH), test.labels.split(EVAL_BATCH), strict=True)
     hits, loss = 0.0, 0.0
-    for images, labels in batches:
+    for start in range(0, len(test.labels), EVAL_BATCH):
+        images, labels = test.batch(slice(start, start + EVAL_BATCH))
         logits = model(images)
         hits += (logits.argmax(1) == labels).sum().item()
         loss += F.cross_entropy(logits, labels, reduction="sum").item()

@@ -19,6 +19,8 @@ from normzoo_bench import data, models, splits
 from normzoo_bench.data import Source
 from normzoo_bench.errors import UsageError
 from normzoo_bench.ranks import is_split
+from normzoo_bench.throughput import REFERENCE
+from normzoo_bench.worker import describe
 from normzoo_suites import Cell, parse_call
 from normzoo_suites.settings import AccuracySettings, ThroughputSettings
 
@@ -41,6 +43,11 @@ def check_normalizers(cells: Iterable[Cell]) -> None:
 
 def check_data(cells: Iterable[Cell], sources: Mapping[str, Source]) -> None:
     """Require enough samples for every batch, and splits that fit; raises UsageError."""
+
+    @functools.cache  # many cells share a training part
+    def present(name: str, seed: int, train_samples: int | str) -> int:
+        return data.load(name, sources[name].where).present_classes(seed, train_samples)
+
     for cell in cells:
         if not isinstance(cell.settings, AccuracySettings):
             continue
@@ -54,7 +61,8 @@ def check_data(cells: Iterable[Cell], sources: Mapping[str, Source]) -> None:
             raise UsageError(
                 f"batch_size is {settings.batch_size}, larger than the {wanted} training samples there are"
             )
-        splits.check(settings, dataset.classes)
+        dataset.check(settings.dataset)
+        splits.check(settings, present(settings.dataset, settings.seed, settings.train_samples))
 
 
 def skip_reason(cell: Cell, sources: Mapping[str, Source]) -> str | None:
@@ -67,7 +75,9 @@ def skip_reason(cell: Cell, sources: Mapping[str, Source]) -> str | None:
     settings = cell.settings
     if isinstance(settings, ThroughputSettings):
         sizes = settings.sizes()
-        return _layer_reason(settings.normalizer, sizes[1]) or _values_reason(settings.normalizer, sizes)
+        own = _layer_reason(settings.normalizer, sizes[1]) or _values_reason(settings.normalizer, sizes)
+        others = _values_reason(REFERENCE, sizes)
+        return own or (f"it would be timed against {REFERENCE}, and {others}" if others else None)
     if isinstance(settings, AccuracySettings):
         dataset = data.load(settings.dataset, sources[settings.dataset].where)
         dealt = is_split(normzoo.card(parse_call(settings.normalizer).name), settings.ranks)
@@ -80,7 +90,7 @@ def skip_reason(cell: Cell, sources: Mapping[str, Source]) -> str | None:
 @functools.cache
 def _layer_reason(normalizer: str, channels: int) -> str | None:
     call = parse_call(normalizer)
-    return _reason(lambda: normzoo.create(call.name, channels, **call.options))
+    return _reason(normalizer, lambda: normzoo.create(call.name, channels, **call.options))
 
 
 def _values_reason(normalizer: str, sizes: tuple[int, ...]) -> str | None:
@@ -105,7 +115,7 @@ def _model_reason(
         if one_sample:
             changed.train()(torch.zeros(1, *shape))
 
-    return _reason(attempt)
+    return _reason(normalizer, attempt)
 
 
 class _NotSamplesError(ValueError):
@@ -133,11 +143,19 @@ def _require_samples_first(model: nn.Module, card: Card, shape: models.Shape) ->
             hook.remove()
 
 
-def _reason(attempt: Callable[[], object]) -> str | None:
+def _reason(normalizer: str, attempt: Callable[[], object]) -> str | None:
+    """Try a normalizer; give why it does not fit, or None.
+
+    Raises:
+        UsageError: when it fails in any other way: an option of a wrong type, a fault in its code.
+
+    """
     try:
         attempt()
     except (CannotConvertError, NormalizerOptionError, TooFewValuesError, _NotSamplesError) as error:
         return str(error)
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"cannot build and try {normalizer}: {describe(error)}") from error
     return None
 
 

@@ -8,10 +8,13 @@ import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from normzoo_bench.commands import Asked
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -236,19 +239,20 @@ def _asked(
     device: str | None,
     load: list[str] | None,
     cell: str | None,
-) -> dict[str, Any]:
+) -> Asked:
     from normzoo_bench.errors import UsageError
-    from normzoo_suites.calls import split_commas
 
     changes: dict[str, str] = {}
     for text in settings or []:
         key, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--set takes KEY=VALUE, got {text!r}")
+        if key.strip() in changes:
+            raise UsageError(f"--set {key.strip()}= stands twice; write --set {key.strip()}=one,two")
         changes[key.strip()] = value
     return {
         "settings": changes,
-        "normalizers": None if normalizers is None else split_commas(normalizers),
+        "normalizers": normalizers,
         "seeds": seeds,
         "device": device,
         "load": load or [],

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args
 
 from normzoo_bench.errors import UsageError
 from normzoo_bench.request import Request
 from normzoo_suites import read_run
+from normzoo_suites.calls import split_commas
 from normzoo_suites.errors import suggest
 from normzoo_suites.record import Status
 
@@ -19,23 +20,37 @@ if TYPE_CHECKING:  # these import torch, which `status` must not
     from normzoo_bench.runner import RunResult
 
 
-def request(
-    suite: str,
-    *,
-    settings: Mapping[str, str] | None = None,
-    normalizers: Sequence[str] | None = None,
-    seeds: int | None = None,
-    device: str | None = None,
-    load: Sequence[str] = (),
-    cell: str | None = None,
-) -> Request:
-    """Gather what was asked for: see ``Request``."""
-    chosen = None if normalizers is None else tuple(normalizers)
-    return Request(suite, dict(settings or {}), chosen, seeds, device, tuple(map(str, load)), cell)
+class Asked(TypedDict, total=False):
+    """What can be changed of a suite, as keywords of ``plan`` and ``run``; see ``Request``.
+
+    For example ``settings={"epochs": "3", "ranks": "1,5"}, normalizers=["batch_norm", "group_norm"], seeds=4``.
+    """
+
+    settings: Mapping[str, str] | None
+    normalizers: Sequence[str] | str | None
+    seeds: int | None
+    device: str | None
+    load: Sequence[str | Path]
+    cell: str | None
 
 
-def plan(suite: str, **asked: Any) -> Plan:
-    """Plan a suite; the keywords are those of ``request``.
+def _request(suite: str | Path, asked: Asked) -> Request:
+    normalizers = asked.get("normalizers")
+    if isinstance(normalizers, str):
+        normalizers = split_commas(normalizers)
+    return Request(
+        suite=str(suite),
+        settings=dict(asked.get("settings") or {}),
+        normalizers=None if normalizers is None else tuple(normalizers),
+        seeds=asked.get("seeds"),
+        device=asked.get("device"),
+        load=tuple(map(str, asked.get("load") or ())),
+        cell=asked.get("cell"),
+    )
+
+
+def plan(suite: str | Path, **asked: Unpack[Asked]) -> Plan:
+    """Plan a suite; the keywords are those of ``Asked``.
 
     Raises:
         UsageError, SuiteError: for whatever of it cannot be done.
@@ -43,21 +58,19 @@ def plan(suite: str, **asked: Any) -> Plan:
     """
     from normzoo_bench.planner import plan as make
 
-    return make(request(suite, **asked))
+    return make(_request(suite, asked))
 
 
 def run(
-    suite: str,
+    suite: str | Path,
     *,
     out: str | Path | None = None,
     jobs: int | None = None,
     timeout: float = 1800.0,
     retry: Iterable[str] = (),
-    **asked: Any,
+    **asked: Unpack[Asked],
 ) -> RunResult:
     """Run a suite, or what of it has no record yet, in worker processes.
-
-    Workers are started by ``spawn``: a script that calls this guards its main part by ``if __name__ == "__main__"``.
 
     Args:
         suite: a built-in suite's name or the path of a TOML file.
@@ -65,7 +78,7 @@ def run(
         jobs: worker processes; one per core, or one on a GPU, unless told.
         timeout: seconds after which a cell is killed.
         retry: statuses whose cells are measured again.
-        **asked: the keywords of ``request``.
+        **asked: the keywords of ``Asked``.
 
     Raises:
         UsageError, SuiteError: for whatever of it cannot be done; nothing is measured then.

@@ -1,13 +1,18 @@
 """Images and labels in memory: the embedded digits, a hub id or a folder of parquet, arrow or image files.
 
-Every data set is decoded once into uint8 tensors and cached; workers map the cached file.
+Every data set is decoded once into uint8 tensors and cached; workers map the cached file. A folder is known by its
+content, so that changed data is decoded anew. A hub id is known by its name alone: what was fetched once is kept, also
+when the hub has a newer version, until its file is deleted from the cache. (Records hold a fingerprint of the pixels
+and labels, so records of two versions are never taken for each other.)
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
+import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from normzoo_bench import folders
 from normzoo_bench.errors import UsageError
 from normzoo_bench.seeds import stream
 from normzoo_suites import Call, parse_call
@@ -26,6 +33,9 @@ from normzoo_suites.calls import Option
 
 EMBEDDED = {"digits": "1,797 handwritten digits, 8×8, 10 classes (UCI ML, through scikit-learn)"}
 TEST_SHARE = 0.2
+OPTIONS = ("image", "label", "size", "test")
+DECODER = 1
+"""Of what is in the cache; to be counted up with every change to how images and labels are decoded."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +45,17 @@ class Images:
     images: Tensor
     labels: Tensor
 
+    def take(self, positions: NDArray[np.int64] | None) -> Images:
+        """Copy the images at these positions; None is all of them, uncopied."""
+        if positions is None:
+            return self
+        index = torch.from_numpy(positions)
+        return Images(self.images[index], self.labels[index])
+
 
 @dataclass(frozen=True)
 class DataSet:
-    """A decoded data set; ``test`` is None where it has one part only, which each seed then splits anew."""
+    """A decoded data set; ``test`` is None where it has one labelled part only, which each seed then splits anew."""
 
     train: Images
     test: Images | None
@@ -51,6 +68,28 @@ class DataSet:
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
 
+    def check(self, name: str) -> None:
+        """Require that a seed can split the set, where it must; ``name`` is what the error calls it.
+
+        Raises:
+            UsageError: when a class has one image, or the test part would be smaller than the number of classes.
+
+        """
+        if self.test:
+            return
+        counts = np.bincount(self.train.labels.numpy())
+        if 1 in counts:
+            raise UsageError(
+                f"{name} has no labelled test part, and only one image of class {counts.tolist().index(1)}, which no "
+                "seed can have in both its training and its test part; leave the class out, or add a test part"
+            )
+        tested, present = _test_count(int(counts.sum())), np.count_nonzero(counts)
+        if tested < present:
+            raise UsageError(
+                f"{name} has no labelled test part, and a fifth of its {counts.sum()} images, which a seed tests on, "
+                f"is fewer than its {present} classes; use more images, or add a test part"
+            )
+
     def train_size(self) -> int:
         """Count the training samples that a seed can have."""
         count = len(self.train.labels)
@@ -58,20 +97,31 @@ class DataSet:
 
     def parts(self, seed: int, train_samples: int | str) -> tuple[Images, Images]:
         """Give one seed's training and test part; ``train_samples`` are drawn from the training part."""
-        train, test = (self.train, self.test) if self.test else _split(self.train, seed)
+        train, test = self._positions(seed, train_samples)
+        return self.train.take(train), self.test or self.train.take(test)
+
+    def present_classes(self, seed: int, train_samples: int | str) -> int:
+        """Count the classes that occur in one seed's training part; reads no images."""
+        train, _ = self._positions(seed, train_samples)
+        labels = self.train.labels.numpy()
+        return len(np.unique(labels if train is None else labels[train]))
+
+    def _positions(
+        self, seed: int, train_samples: int | str
+    ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
+        """Give the positions in ``train`` of a seed's training and test part; None is all of them, or another part."""
+        train, test = (None, None) if self.test else _split(self.train.labels, seed)
         if isinstance(train_samples, int):
-            chosen = stream(seed, "train samples").permutation(len(train.labels))[:train_samples]
-            index = torch.from_numpy(np.sort(chosen))
-            train = Images(train.images[index], train.labels[index])
+            count = len(self.train.labels) if train is None else len(train)
+            chosen = np.sort(stream(seed, "train samples").permutation(count)[:train_samples])
+            train = chosen if train is None else train[chosen]
         return train, test
 
 
-def _split(whole: Images, seed: int) -> tuple[Images, Images]:
-    index = np.arange(len(whole.labels))
-    train, test = train_test_split(
-        index, test_size=_test_count(len(index)), random_state=seed, stratify=whole.labels.numpy()
-    )
-    return tuple(Images(whole.images[i], whole.labels[i]) for i in (torch.from_numpy(train), torch.from_numpy(test)))  # type: ignore[return-value]  # two of them
+def _split(labels: Tensor, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    index = np.arange(len(labels))
+    train, test = train_test_split(index, test_size=_test_count(len(index)), random_state=seed, stratify=labels.numpy())
+    return train, test
 
 
 def _test_count(count: int) -> int:
@@ -90,17 +140,18 @@ class Source:
 def find(text: str) -> Source:
     """Say which data set is meant: an embedded one, a folder on this machine, or a hub id.
 
+    Options: ``image`` and ``label`` name columns, ``size`` resizes to a square, ``test`` names the part to test on.
     A folder's name in settings is ``folder@fingerprint``: the same data has the same name on every machine.
 
     Raises:
-        UsageError: for a name that can be none of them, or an unknown option.
+        UsageError: for a name that can be none of them, an unknown option, or a folder that cannot be read.
 
     """
     call = parse_call(text)
-    unknown = set(call.options) - {"image", "label", "size"}
+    unknown = set(call.options) - set(OPTIONS)
     if unknown:
         raise UsageError(
-            f"unknown option {sorted(unknown)[0]!r} of the data set {call.name}; known: image, label, size"
+            f"unknown option {sorted(unknown)[0]!r} of the data set {call.name}; known: {', '.join(OPTIONS)}"
         )
     if call.name in EMBEDDED:
         if call.options:
@@ -108,8 +159,8 @@ def find(text: str) -> Source:
         return Source(call.name, call.name, {})
     folder = Path(call.name).expanduser()
     if folder.is_dir():
-        named = Call(f"{_plain(folder.resolve().name)}@{_folder_fingerprint(folder)}", call.options)
-        return Source(str(named), str(folder.resolve()), call.options)
+        folder = folder.resolve()
+        return Source(str(Call(_folder_name(folder), call.options)), str(folder), call.options)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", call.name):
         raise UsageError(
             f"unknown data set {call.name!r}: it is neither embedded ({', '.join(EMBEDDED)}), "
@@ -118,21 +169,12 @@ def find(text: str) -> Source:
     return Source(str(call), call.name, call.options)
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^\w.-]", "_", name) or "data"
-
-
-def _folder_fingerprint(folder: Path) -> str:
-    """Hash names, sizes and the first and last MiB of every file: cheap even where the data is large."""
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
-        size = file.stat().st_size
-        digest.update(f"{file.relative_to(folder).as_posix()} {size}\n".encode())
-        with file.open("rb") as stream_:
-            digest.update(stream_.read(2**20))
-            stream_.seek(max(size - 2**20, 0))
-            digest.update(stream_.read())
-    return digest.hexdigest()[:8]
+def _folder_name(folder: Path) -> str:
+    plain = re.sub(r"[^\w.-]", "_", folder.name) or "data"
+    try:
+        return f"{plain}@{folders.fingerprint(folder, cache_folder())}"
+    except OSError as error:
+        raise UsageError(f"cannot read {error.filename or folder}: {error.strerror or error}") from None
 
 
 @functools.lru_cache(maxsize=4)
@@ -140,27 +182,39 @@ def load(name: str, where: str) -> DataSet:
     """Load a data set that ``find`` has named; decoded once per machine, kept in memory.
 
     Raises:
-        UsageError: when it cannot be found or read, or has no clear image and label column.
+        UsageError: when it cannot be found or read, or has no clear image and label column, or cannot be cached.
 
     """
     if name in EMBEDDED:
         return _digits()
-    file = cache_folder() / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.pt"
-    if not file.exists():
+    file = cache_folder() / f"{hashlib.sha256(f'{DECODER} {name}'.encode()).hexdigest()[:16]}.pt"
+    kept = _read(file)
+    if kept is None:
         from normzoo_bench.decode import decode  # datasets takes seconds to import, and a cached set needs it not
 
         _write(file, decode(where, parse_call(name).options))
-    kept = torch.load(file, mmap=True, weights_only=True)
-    test = Images(kept["test_images"], kept["test_labels"]) if "test_images" in kept else None
-    return DataSet(Images(kept["train_images"], kept["train_labels"]), test, kept["classes"], kept["fingerprint"])
+        kept = _read(file)  # mapped, as all other processes have it
+    if kept is None:
+        raise UsageError(f"cannot read back {file}; set NORMZOO_CACHE to a folder on another disk")
+    return kept
 
 
 def cache_folder() -> Path:
     """Give the folder of decoded data: NORMZOO_CACHE, else the user's cache folder."""
     base = os.environ.get("NORMZOO_CACHE")
     if base:
-        return Path(base)
+        return Path(base).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "normzoo"
+
+
+def _read(file: Path) -> DataSet | None:
+    """Map a cached file, or give None where there is none that can be read."""
+    try:
+        kept = torch.load(file, mmap=True, weights_only=True)
+        test = Images(kept["test_images"], kept["test_labels"]) if "test_images" in kept else None
+        return DataSet(Images(kept["train_images"], kept["train_labels"]), test, kept["classes"], kept["fingerprint"])
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, pickle.UnpicklingError):
+        return None  # a damaged file shows itself in any of these
 
 
 def _write(file: Path, data: DataSet) -> None:
@@ -172,10 +226,18 @@ def _write(file: Path, data: DataSet) -> None:
     }
     if data.test:
         kept |= {"test_images": data.test.images, "test_labels": data.test.labels}
-    file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(f".{os.getpid()}.part")
-    torch.save(kept, partial)
-    partial.replace(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(kept, partial)
+        partial.replace(file)
+    except (OSError, RuntimeError) as error:  # torch raises the latter for a full disk
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"cannot write decoded data to {file.parent}: {reason}; set NORMZOO_CACHE to a folder that can be written"
+        ) from None
 
 
 def _digits() -> DataSet:

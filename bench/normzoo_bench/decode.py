@@ -3,62 +3,134 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from normzoo_bench.data import DataSet, Images, fingerprint
 from normzoo_bench.errors import UsageError
 from normzoo_suites.calls import Option
 
 TEST_NAMES = ("test", "validation", "valid", "val")
+UNLABELLED = (None, -1)  # how data sets spell a label that is kept from those who test on it
+_GRAY = ("1", "L", "LA", "La")
+
+Pixels = NDArray[np.uint8]
+"""[H, W, C], where C is 1 for a gray picture and 3 for any other."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What all parts have in common: their columns, and the labels' values in the order of their numbers."""
+
+    where: str
+    image: str
+    label: str
+    classes: list[Any]
 
 
 def decode(where: str, options: Mapping[str, Option]) -> DataSet:
-    """Read a folder or a hub id; options ``image`` and ``label`` name the columns, ``size`` resizes to a square.
+    """Read a folder or a hub id into 8 bits per channel; ``normzoo_bench.data.find`` tells what the options are.
+
+    Images have one channel where those of both parts are all gray, else three; transparency is dropped. Gray of 16
+    bits is scaled by 1/257. The test part is ``test``, or the first of ``TEST_NAMES`` that has labels.
 
     Raises:
         UsageError: see ``normzoo_bench.data.load``.
 
     """
+    size = _size(options, where)
     parts = _open(where)
-    train = parts.get("train") or next(iter(parts.values()))
-    test = next((parts[name] for name in TEST_NAMES if name in parts and parts[name] is not train), None)
-    image = _column(train, "image", _image_columns(train.features), options, where)
-    label = _column(train, "label", _label_columns(train.features), options, where)
-    classes = _classes(train, label)
-    size = options.get("size")
-    if size is not None and (not isinstance(size, int) or size < 1):
-        raise UsageError(f"{where}: size is a whole number of pixels above 0, got {size!r}")
-    decoded = [_images(part, image, label, classes, size, where) for part in (train, test) if part is not None]
+    train = _training_part(parts, where)
+    image = _column(parts[train], "image", _image_columns, _image_columns, options, where)
+    label = _column(parts[train], "label", _likely_labels, _possible_labels, options, where)
+    layout = _Layout(where, image, label, _classes(parts[train], train, label, where))
+    test = _test_part(parts, train, layout, options)
+    names = [train] if test is None else [train, test]
+    labels = [_labels(parts[name], name, layout) for name in names]
+    pictures = _alike([_pictures(parts[name], name, layout, size) for name in names], where)
+    decoded = [Images(*both) for both in zip(pictures, labels, strict=True)]
     hash_ = fingerprint(*(tensor for part in decoded for tensor in (part.images, part.labels)))
-    return DataSet(decoded[0], decoded[1] if test is not None else None, len(classes), hash_)
+    return DataSet(decoded[0], None if test is None else decoded[1], len(layout.classes), hash_)
 
 
-def _open(where: str) -> Mapping[str, Any]:
+def _size(options: Mapping[str, Option], where: str) -> int | None:
+    size = options.get("size")
+    if size is None or (isinstance(size, int) and not isinstance(size, bool) and size > 0):
+        return size
+    raise UsageError(f"{where}: size is a whole number of pixels above 0, got {size!r}")
+
+
+def _open(where: str) -> dict[str, Any]:
     datasets.disable_progress_bars()
+    folder = Path(where)
     try:
-        if Path(where).is_dir() and any((Path(where) / name).exists() for name in ("dataset_dict.json", "state.json")):
+        if any((folder / name).exists() for name in ("dataset_dict.json", "state.json")):
             found = datasets.load_from_disk(where)
         else:
-            found = datasets.load_dataset(where)
+            # the library knows a folder's files by their times, we by their content
+            mode = "reuse_cache_if_exists" if folder.is_dir() else "reuse_dataset_if_exists"
+            found = datasets.load_dataset(where, download_mode=mode)
     except Exception as error:  # the library raises a dozen unrelated kinds, and each means: no such data here
-        reason = " ".join(str(error).split())[:300]
-        raise UsageError(f"cannot load the data set {where!r}: {type(error).__name__}: {reason}") from error
-    return found if isinstance(found, Mapping) else {"train": found}
+        raise UsageError(f"cannot load the data set {where!r}: {_reason(error)}") from error
+    return {str(name): part for name, part in found.items()} if isinstance(found, Mapping) else {"train": found}
+
+
+def _reason(error: BaseException) -> str:
+    while error.__cause__:  # the library wraps what it was that happened
+        error = error.__cause__
+    text = " ".join(str(error).partition(" <")[0].split())[:300]  # from " <" on Pillow gives an object's address
+    return f"{type(error).__name__}: {text}"
+
+
+def _training_part(parts: Mapping[str, Any], where: str) -> str:
+    """Give the name of the part called train, or of the only one."""
+    name = "train" if "train" in parts else next(iter(parts), "")
+    if name != "train" and len(parts) != 1:
+        raise UsageError(
+            f"{where} has no part called 'train', and several others: {', '.join(parts)}; "
+            "save the data with the one to train on called 'train'"
+        )
+    if len(parts[name]) == 0:
+        raise UsageError(f"{where}: the part {name!r} is empty, and it is the one to train on")
+    return name
+
+
+def _test_part(parts: Mapping[str, Any], train: str, layout: _Layout, options: Mapping[str, Option]) -> str | None:
+    """Give the name of the part to test on, or None where no other one has labels."""
+    others = [name for name in parts if name != train]
+    if options.get("test") is None:
+        return next((name for name in TEST_NAMES if name in others and _is_labelled(parts[name], layout)), None)
+    wanted = str(options["test"])
+    if wanted not in others:
+        known = ", ".join(others) or "none"
+        raise UsageError(f"{layout.where} has no part {wanted!r} to test on; its parts besides {train!r}: {known}")
+    if not _is_labelled(parts[wanted], layout):
+        raise UsageError(
+            f"{layout.where}: the part {wanted!r} has no labels to test on; choose another, or leave test out"
+        )
+    return wanted
+
+
+def _is_labelled(part: Any, layout: _Layout) -> bool:
+    """Tell whether any sample has a label; an empty part has none."""
+    if not {layout.image, layout.label} <= set(part.features):
+        return False
+    return any(value not in UNLABELLED or value in layout.classes for value in set(part[layout.label][:]))
 
 
 def _image_columns(features: Mapping[str, Any]) -> list[str]:
     return [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
 
 
-def _label_columns(features: Mapping[str, Any]) -> list[str]:
+def _likely_labels(features: Mapping[str, Any]) -> list[str]:
     """Give the columns that may be the label: class labels, else whole numbers, else words."""
     labels = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
     plain = {name: kind.dtype for name, kind in features.items() if isinstance(kind, datasets.Value)}
@@ -67,15 +139,28 @@ def _label_columns(features: Mapping[str, Any]) -> list[str]:
     return labels or numbers or words
 
 
-def _column(part: Any, kind: str, candidates: list[str], options: Mapping[str, Option], where: str) -> str:
-    columns = list(part.features)
-    wanted = options.get(kind)
-    if wanted is not None:
-        if wanted not in columns:
-            raise UsageError(f"{where} has no column {wanted!r}; its columns: {', '.join(columns)}")
-        return str(wanted)
+def _possible_labels(features: Mapping[str, Any]) -> list[str]:
+    kinds = (datasets.ClassLabel, datasets.Value)
+    return [name for name, kind in features.items() if isinstance(kind, kinds) and "float" not in kind.dtype]
+
+
+_Columns = Callable[[Mapping[str, Any]], list[str]]
+
+
+def _column(
+    part: Any, kind: str, likely: _Columns, possible: _Columns, options: Mapping[str, Option], where: str
+) -> str:
+    columns = ", ".join(part.features)
+    if options.get(kind) is not None:
+        wanted = str(options[kind])
+        if wanted not in part.features:
+            raise UsageError(f"{where} has no column {wanted!r}; its columns: {columns}")
+        if wanted not in possible(part.features):
+            raise UsageError(f"{where}: the column {wanted!r} holds no {kind}s but {part.features[wanted]}")
+        return wanted
+    candidates = likely(part.features)
     if not candidates:
-        raise UsageError(f"{where} has no {kind} column; its columns: {', '.join(columns)}")
+        raise UsageError(f"{where} has no {kind} column; its columns: {columns}")
     if len(candidates) > 1:
         raise UsageError(
             f"{where} has several columns that may be the {kind}: {', '.join(candidates)}; "
@@ -90,44 +175,76 @@ def _again(where: str) -> str:
     return where if not folder.is_absolute() else os.path.relpath(folder)
 
 
-def _classes(part: Any, label: str) -> list[Any]:
+def _classes(part: Any, name: str, label: str, where: str) -> list[Any]:
+    """Give the labels' values, in the order of their numbers, from the training part."""
     kind = part.features[label]
+    present = set(part[label][:]) - {None}
     if isinstance(kind, datasets.ClassLabel):
-        return list(range(kind.num_classes))
-    return sorted(set(part[label]))
-
-
-def _images(part: Any, image: str, label: str, classes: list[Any], size: int | None, where: str) -> Images:
-    place = {value: index for index, value in enumerate(classes)}
-    labels = [place.get(value, -1) for value in part[label]]
-    if not labels or min(labels) < 0:
-        odd = next((value for value in part[label] if value not in place), None)
-        what = f"the label {odd!r}, which the training part does not have" if labels else "no samples in a part"
-        raise UsageError(f"{where} has {what}; choose a labelled part or another label column")
-    channels = 1 if _is_gray(part[0][image]) else 3
-    arrays = [_array(row[image], channels, size) for row in part.select_columns([image])]
-    shapes = {array.shape for array in arrays}
-    if len(shapes) > 1:
+        present -= {-1}
+    if len(present) < 2:
         raise UsageError(
-            f"{where} has images of {len(shapes)} sizes; choose one, such as --set 'dataset={_again(where)}(size=64)'"
+            f"{where}: the label column {label!r} of the part {name!r} has fewer than two classes; "
+            "choose another label column or other data"
         )
-    images = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
-    return Images(images, _long(labels))
+    return list(range(kind.num_classes)) if isinstance(kind, datasets.ClassLabel) else sorted(present)
 
 
-def _is_gray(picture: Image.Image) -> bool:
-    return picture.mode in ("1", "L", "I;16", "I", "F")
+def _labels(part: Any, name: str, layout: _Layout) -> torch.Tensor:
+    place = {value: index for index, value in enumerate(layout.classes)}
+    values = part[layout.label][:]
+    odd = next((row for row, value in enumerate(values) if value not in place), None)
+    if odd is not None:
+        raise UsageError(
+            f"{layout.where}: row {odd} of the part {name!r} has the label {values[odd]!r}, which is no class of the "
+            "training part; choose another label column, or another part with test=NAME"
+        )
+    return torch.tensor([place[value] for value in values], dtype=torch.long)
 
 
-def _array(picture: Image.Image, channels: int, size: int | None) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Decode one picture to [H, W, C], cropped to its middle square where a size is wanted."""
-    picture = picture.convert("L" if channels == 1 else "RGB")
+def _pictures(part: Any, name: str, layout: _Layout, size: int | None) -> list[Pixels]:
+    pictures: list[Pixels] = []
+    try:
+        for row in part.select_columns([layout.image]):
+            pictures.append(_pixels(row[layout.image], size))
+    except Exception as error:  # Pillow raises a dozen unrelated kinds for bytes that are not what they say
+        row_number = len(pictures)
+        raise UsageError(
+            f"{layout.where}: cannot read the image in row {row_number} of the part {name!r}: {_reason(error)}"
+        ) from error
+    return pictures
+
+
+def _pixels(picture: Image.Image | None, size: int | None) -> Pixels:
+    """Decode one picture, cropped to its middle square where a size is wanted."""
+    if picture is None:
+        raise ValueError("there is none")
+    picture = _eight_bits(picture)
     if size is not None:
         edge = min(picture.size)
         left, top = ((length - edge) // 2 for length in picture.size)
         picture = picture.crop((left, top, left + edge, top + edge)).resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(picture, dtype=np.uint8).reshape(picture.height, picture.width, channels)
+    return np.asarray(picture, dtype=np.uint8).reshape(picture.height, picture.width, -1)
 
 
-def _long(labels: list[int]) -> Tensor:
-    return torch.tensor(labels, dtype=torch.long)
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Convert to L or RGB."""
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"its mode {picture.mode} does not say what is white; save the images with 8 or 16 bits")
+    if picture.mode.startswith("I;16"):  # which convert would clip at 255
+        return Image.fromarray(((np.asarray(picture).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")  # Pillow warns where this step is left out
+    return picture.convert("L" if picture.mode in _GRAY else "RGB")
+
+
+def _alike(parts: list[list[Pixels]], where: str) -> list[torch.Tensor]:
+    """Stack each part to [n, C, H, W]; all parts together have one size, and three channels if any picture has."""
+    shapes = {pixels.shape for part in parts for pixels in part}
+    sizes = {shape[:2] for shape in shapes}
+    if len(sizes) > 1:
+        raise UsageError(
+            f"{where} has images of {len(sizes)} sizes; choose one, such as --set 'dataset={_again(where)}(size=64)'"
+        )
+    common = (*sizes.pop(), max(channels for _, _, channels in shapes))
+    stacks = (np.stack([np.broadcast_to(pixels, common) for pixels in part]) for part in parts)
+    return [torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous() for stack in stacks]

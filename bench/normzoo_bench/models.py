@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -48,10 +47,10 @@ def _timm(name: str, shape: Shape, classes: int) -> nn.Module:
         raise UsageError(f"timm has no model {name!r}; {hint}")
     options: dict[str, Any] = {"num_classes": classes, "in_chans": shape[0]}
     # models of a fixed input size must be told it; the others do not know the option
-    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    if config is not None and config.fixed_input_size:
-        options["img_size"] = shape[1]
     try:
+        config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+        if config is not None and config.fixed_input_size:
+            options["img_size"] = shape[1]
         model: nn.Module = timm.create_model(name, **options)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         size = "x".join(map(str, shape))
@@ -98,14 +97,12 @@ class CifarResNet(nn.Module):
     def __init__(self, channels: int, classes: int, blocks: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(_conv(channels, 16, 1), nn.BatchNorm2d(16), nn.ReLU())
-        stages = [_Plan(16, 16, 1), _Plan(16, 32, 2), _Plan(32, 64, 2)]
-        self.stages = nn.Sequential(
-            *(
-                _Block(plan.wide if index else plan.wide_in, plan.wide, 1 if index else plan.stride)
-                for plan in stages
-                for index in range(blocks)
-            )
-        )
+        layers, wide_in = [], 16
+        for wide, stride in ((16, 1), (32, 2), (64, 2)):
+            for index in range(blocks):
+                layers.append(_Block(wide_in, wide, 1 if index else stride))
+                wide_in = wide
+        self.stages = nn.Sequential(*layers)
         self.head = nn.Linear(64, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -116,13 +113,6 @@ class CifarResNet(nn.Module):
         features: Tensor = self.stages(self.stem(x)).mean((2, 3))
         logits: Tensor = self.head(features)
         return logits
-
-
-@dataclass(frozen=True)
-class _Plan:
-    wide_in: int
-    wide: int
-    stride: int
 
 
 class _Block(nn.Module):

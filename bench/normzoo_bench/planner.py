@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -18,7 +20,8 @@ from normzoo_bench.data import DataSet, Source
 from normzoo_bench.errors import UsageError
 from normzoo_bench.ranks import is_split
 from normzoo_bench.request import Request
-from normzoo_suites import Cell, Suite, change_suite, load_suite, parse_call
+from normzoo_suites import Cell, Suite, SuiteError, change_suite, load_suite, parse_call
+from normzoo_suites.claims import side_cells
 from normzoo_suites.settings import AccuracySettings
 
 
@@ -60,7 +63,11 @@ def plan(request: Request) -> Plan:
     loaded = [name for path in request.load for name in plugins.load(path)]
     changes = dict(request.settings)
     if request.device is not None:
-        changes["device"] = resolve_device(request.device)
+        if "device" in changes:
+            raise UsageError("device is given by --set device= and by --device; keep one")
+        # resolved, so that the command in a record asks for the same cells on every machine
+        request = dataclasses.replace(request, device=resolve_device(request.device))
+        changes["device"] = str(request.device)
     suite = change_suite(
         load_suite(request.suite),
         changes,
@@ -68,14 +75,14 @@ def plan(request: Request) -> Plan:
         request.seeds,
         add_normalizers=loaded if request.normalizers is None and "normalizer" not in changes else (),
     )
+    suite, sources = _named_data(suite)
     cells = suite.cells()
     check_devices(cells)
     check_normalizers(cells)
-    cells, sources = _named_data(cells)
     check_data(cells, sources)
-    checked = [dataclasses.replace(cell, skip=skip_reason(cell, sources)) for cell in cells]
-    unique = list({cell.id: cell for cell in mark_same(checked)}.values())
-    return Plan(suite, _chosen(unique, request.cell), sources, request)
+    cells = mark_same([dataclasses.replace(cell, skip=skip_reason(cell, sources)) for cell in cells])
+    _check_tautologies(suite, cells)
+    return Plan(suite, _chosen(cells, request.cell), sources, request)
 
 
 def resolve_device(name: str) -> str:
@@ -97,8 +104,10 @@ def mark_same(cells: Sequence[Cell]) -> list[Cell]:
     free = [cell for cell in cells if cell.skip is None and _ranks_cannot_matter(cell)]
     for _, group in itertools.groupby(sorted(free, key=question), key=question):
         ordered = sorted(group, key=lambda cell: cell.settings.ranks)  # type: ignore[attr-defined]  # accuracy cells only
-        for between in ordered[1:-1]:
-            marked[between.id] = dataclasses.replace(between, same_as=ordered[0].id)
+        for twin in ordered[1:]:
+            measured = twin is ordered[-1]
+            first = ordered[0].id
+            marked[twin.id] = dataclasses.replace(twin, twin_of=first, same_as=None if measured else first)
     return list(marked.values())
 
 
@@ -121,20 +130,51 @@ def _chosen(cells: list[Cell], wanted: str | None) -> list[Cell]:
     return found
 
 
-def _named_data(cells: list[Cell]) -> tuple[list[Cell], dict[str, Source]]:
-    """Give the cells with their data sets' names as every machine spells them, and where these are loaded from."""
+def _named_data(suite: Suite) -> tuple[Suite, dict[str, Source]]:
+    """Give the suite with its data sets' names as every machine spells them, and where these are loaded from."""
     sources: dict[str, Source] = {}
 
     @functools.cache
-    def named(text: str) -> str:
+    def name_of(text: str) -> str:
         source = data.find(text)
         sources[source.name] = source
         return source.name
 
-    def renamed(cell: Cell) -> Cell:
-        if not isinstance(cell.settings, AccuracySettings):
-            return cell
-        changed = cell.settings.model_copy(update={"dataset": named(cell.settings.dataset)})
-        return dataclasses.replace(cell, settings=changed)
+    def renamed(side: Mapping[str, Any]) -> dict[str, Any]:
+        """Rename in a table of settings, whose values are single or lists."""
+        given = side.get("dataset")
+        if given is None:
+            return dict(side)
+        return dict(side) | {"dataset": [*map(name_of, given)] if isinstance(given, list) else name_of(given)}
 
-    return [renamed(cell) for cell in cells], sources
+    changed = suite.model_copy(
+        update={
+            "grids": [
+                grid.model_copy(update={"fixed": renamed(grid.fixed), "axes": renamed(grid.axes)})
+                for grid in suite.grids
+            ],
+            "claims": [
+                claim.model_copy(update={"plus": [*map(renamed, claim.plus)], "minus": [*map(renamed, claim.minus)]})
+                for claim in suite.claims
+            ],
+            "figures": [figure.model_copy(update={"where": renamed(figure.where)}) for figure in suite.figures],
+        }
+    )
+    return changed, sources
+
+
+def _check_tautologies(suite: Suite, cells: Sequence[Cell]) -> None:
+    """Refuse a claim whose two sides are one computation by design, measured twice or not: it cannot be false."""
+    for claim in suite.claims:
+        computations = []
+        for sides in (claim.plus, claim.minus):
+            with contextlib.suppress(SuiteError):  # what a command line took away is the report's to tell
+                own = [side_cells(cells, side, claim.measure) for side in sides]
+                computations.append(sorted(cell.computation for found in own for cell in found.values()))
+        if len(computations) == 2 and computations[0] == computations[1]:
+            raise UsageError(f"the claim {claim.id!r}: both sides are the same computation by design")
+
+
+def source_hash(cell: Cell) -> str:
+    """Hash the source of a cell's normalizer."""
+    return normzoo.card(parse_call(cell.settings.normalizer).name).source_hash

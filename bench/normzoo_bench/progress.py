@@ -56,17 +56,20 @@ def _bar(console: Console) -> Progress:
 
 
 class _Lines:
-    """A line now and then, and one for every cell that is not ok."""
+    """A line now and then, and one for every new way in which a cell is not ok."""
 
     def __init__(self, console: Console, total: int) -> None:
         self.console, self.total, self.done = console, total, 0
         self.began = self.told = time.monotonic()
+        self.seen: set[str] = set()
 
     def __call__(self, record: Record) -> None:
         self.done += 1
         now = time.monotonic()
-        if record.status != "ok":
-            self.console.print(f"{record.settings['normalizer']}: {record.status}: {record.reason}", markup=False)
+        fault = f"{record.settings['normalizer']}: {record.status}: {record.reason}"
+        if record.status != "ok" and fault not in self.seen:
+            self.seen.add(fault)
+            self.console.print(fault, markup=False)
         if now - self.told >= LINE_EVERY_S or self.done == self.total:
             left = (now - self.began) / self.done * (self.total - self.done)
             self.console.print(f"{self.done}/{self.total} cells, {now - self.began:.0f} s, about {left:.0f} s left")

@@ -40,6 +40,8 @@ class VirtualRanks(nn.Module):
         if not self.training:
             y: Tensor = self.inner(x)
             return y
+        if self.states.keys() != dict(self.inner.named_buffers()).keys():
+            raise ValueError("a buffer that is made or removed in forward cannot be kept per rank; register it at once")
         y = self._folded(x) if self.folds and x.is_contiguous() else self._one_by_one(x)
         if self.tied:
             self._tie()

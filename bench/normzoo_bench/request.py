@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from normzoo_suites.calls import split_commas
+
 
 @dataclass(frozen=True)
 class Request:
@@ -52,6 +54,10 @@ class Request:
 
 
 def _shown(text: str) -> str:
-    """Show a path as it was typed, or by its last part alone where it is absolute."""
-    path = text.partition("(")[0]
-    return text.replace(path, f"PATH_TO/{Path(path).name}", 1) if Path(path).is_absolute() else text
+    """Show paths as they were typed, or by their last part alone where they are absolute."""
+    return ",".join(_shown_one(piece) for piece in split_commas(text))
+
+
+def _shown_one(text: str) -> str:
+    path, bracket, options = text.partition("(")
+    return f"PATH_TO/{Path(path).name}{bracket}{options}" if Path(path).expanduser().is_absolute() else text

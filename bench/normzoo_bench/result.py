@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+from torch import nn
+
+from normzoo import Card
 
 
 @dataclass(frozen=True)
@@ -34,3 +39,14 @@ class Diverged(Exception):  # noqa: N818  # not an error: a result
 
 class CannotRun(Exception):  # noqa: N818  # not an error: a result
     """The cell asks for what its normalizer or machine cannot do; it is recorded as skipped."""
+
+
+def options_as_built(layers: Iterable[nn.Module], card: Card) -> dict[str, Any]:
+    """Read a normalizer's options off its layers; one that differs between layers gives the list of its values."""
+    layers = list(layers)
+    found = {}
+    for name in card.options:
+        values = list(dict.fromkeys(getattr(layer, name) for layer in layers if hasattr(layer, name)))
+        if values:
+            found[name] = values[0] if len(values) == 1 else values
+    return found

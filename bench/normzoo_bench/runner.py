@@ -11,11 +11,11 @@ from rich.console import Console
 
 import normzoo
 from normzoo_bench.environment import environment
-from normzoo_bench.planner import Plan
+from normzoo_bench.planner import Plan, source_hash
 from normzoo_bench.pool import Options, outcomes
 from normzoo_bench.progress import display
 from normzoo_bench.result import Result
-from normzoo_bench.store import Store, data_fingerprint, source_hash
+from normzoo_bench.store import Store, data_fingerprint
 from normzoo_bench.worker import Outcome
 from normzoo_suites import FINAL, Cell, Record, parse_call
 
@@ -79,6 +79,8 @@ def run_plan(plan: Plan, folder: Path, options: Options | None = None, console: 
                 show(record)
     except KeyboardInterrupt:
         interrupted = True
+    finally:
+        store.close()
     return RunResult(folder, measured, len(finished), statuses, interrupted, unreadable)
 
 
@@ -101,7 +103,7 @@ def _record(plan: Plan, cell: Cell, outcome: Outcome) -> Record:
         card=_card(call.name) | {"options": dict(call.options) | outcome.result.options},
         source_hash=source_hash(cell),
         data_fingerprint=data_fingerprint(plan, cell),
-        environment=outcome.environment,
+        environment=outcome.environment | {"threads": getattr(cell.settings, "threads", 1)},
         seconds=round(outcome.seconds, 4),
         command=plan.request.command(cell.id),
     )

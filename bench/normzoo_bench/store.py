@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
-import normzoo
+from filelock import FileLock, Timeout
+
 from normzoo_bench.errors import UsageError
-from normzoo_bench.planner import Plan
-from normzoo_suites import SCHEMA, Cell, Record, parse_call
+from normzoo_bench.planner import Plan, source_hash
+from normzoo_suites import SCHEMA, Cell, Record, read_run
+from normzoo_suites.errors import NewerSchemaError
 from normzoo_suites.run_folder import read_records
+from normzoo_suites.settings import AccuracySettings
 
 
 class Store:
@@ -18,40 +22,86 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lock = FileLock(folder / ".lock", timeout=0)
 
     def open(self, plan: Plan, command: str) -> None:
-        """Write run.json for a plan.
+        """Take the folder for this process, and write run.json for a plan.
+
+        A cell that is measured by itself (``--cell``) leaves the run.json of the run that it belongs to alone.
 
         Raises:
-            UsageError: when the folder holds another suite's run, or cannot be written.
+            UsageError: when the folder holds another suite's run, or this one's with other claims; when another run is
+                at work in it; or when it cannot be written.
 
         """
-        known = self._suite()
-        if known not in (None, plan.suite.name):
-            raise UsageError(f"{self.folder} holds a run of the suite {known}; choose another folder with --out")
-        content = {
+        try:
+            (self.folder / "cells").mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            before = self._before()
+            self._check(plan, before)
+            if not self._is_part(plan, before):
+                _write(self.folder / "run.json", json.dumps(self._content(plan, command, before), indent=1))
+        except Timeout:
+            raise UsageError(f"another run is at work in {self.folder}; wait for it, or choose another --out") from None
+        except OSError as error:
+            reason = error.strerror or error
+            raise UsageError(f"cannot write to {self.folder}: {reason}; choose another folder with --out") from None
+
+    def close(self) -> None:
+        """Give the folder free."""
+        self._lock.release()
+
+    def _check(self, plan: Plan, before: dict[str, Any]) -> None:
+        known = before.get("suite", {})
+        if known and known.get("name") != plan.suite.name:
+            raise UsageError(
+                f"{self.folder} holds a run of the suite {known.get('name')}; choose another folder with --out"
+            )
+        measured = any((self.folder / "cells").glob("*.json"))
+        if known and measured and known.get("claims") != plan.suite.to_json()["claims"]:
+            raise UsageError(
+                f"{self.folder} holds records measured under other claims, and claims are made before the run; "
+                "choose another folder with --out"
+            )
+
+    def _is_part(self, plan: Plan, before: dict[str, Any]) -> bool:
+        known = {cell["id"] for cell in before.get("cells", [])}
+        return plan.request.cell is not None and {cell.id for cell in plan.cells} <= known
+
+    def _content(self, plan: Plan, command: str, before: dict[str, Any]) -> dict[str, Any]:
+        return {
             "schema": SCHEMA,
             "suite": plan.suite.to_json(),
             "cells": [cell.to_json() for cell in plan.cells],
+            "looks": self._looks(plan, before),
             "command": command,
         }
-        try:
-            (self.folder / "cells").mkdir(parents=True, exist_ok=True)
-            _write(self.folder / "run.json", json.dumps(content, indent=1, ensure_ascii=False))
-        except OSError as error:
-            raise UsageError(
-                f"cannot write to {self.folder}: {error.strerror}; choose another folder with --out"
-            ) from None
+
+    def _looks(self, plan: Plan, before: dict[str, Any]) -> list[int]:
+        """Give the numbers of seeds at which results could be seen before more seeds were asked for."""
+        looks = [int(look) for look in before.get("looks", [])]
+        cells = before.get("cells", [])
+        seen = len({cell["settings"]["seed"] for cell in cells if "seed" in cell["settings"]})
+        asked = len({cell.settings.seed for cell in plan.cells if isinstance(cell.settings, AccuracySettings)})
+        waited = [cell["id"] for cell in cells if not (cell["skip"] or cell["same_as"])]
+        finished = waited and all((self.folder / "cells" / f"{one}.json").exists() for one in waited)
+        return [*looks, seen] if finished and asked > seen else looks
 
     def write(self, record: Record) -> None:
         """Write a record; one that stands there already is kept beside, under ``older/``."""
         file = self.folder / "cells" / f"{record.id}.json"
-        if file.exists():
-            older = self.folder / "cells" / "older"
-            older.mkdir(exist_ok=True)
-            number = sum(1 for _ in older.glob(f"{record.id}.*"))
-            file.rename(older / f"{record.id}.{number}.json")
-        _write(file, record.to_json())
+        try:
+            if file.exists():
+                older = self.folder / "cells" / "older"
+                older.mkdir(exist_ok=True)
+                number = sum(1 for _ in older.glob(f"{record.id}.*"))
+                file.rename(older / f"{record.id}.{number}.json")
+            _write(file, record.to_json())
+        except OSError as error:
+            raise UsageError(
+                f"cannot write to {self.folder}: {error.strerror or error}; what was written before is kept, and the "
+                "same command goes on from there"
+            ) from None
 
     def finished(self, plan: Plan, retry: frozenset[str]) -> tuple[dict[str, Record], dict[str, str]]:
         """Give the records that count for this plan, by id, and by file name why others cannot be read.
@@ -65,7 +115,7 @@ class Store:
             cell_id: record
             for cell_id, record in records.items()
             if record.status not in retry
-            and record.status != "skipped"
+            and (record.measure, record.settings) == (cells[cell_id].measure, cells[cell_id].settings.model_dump())
             and record.source_hash == source_hash(cells[cell_id])
             and record.data_fingerprint == data_fingerprint(plan, cells[cell_id])
         }
@@ -76,17 +126,15 @@ class Store:
         records, _ = read_records(self.folder, [record.id])
         return record.id in records and records[record.id].reason == record.reason
 
-    def _suite(self) -> str | None:
+    def _before(self) -> dict[str, Any]:
+        """Give what run.json holds; nothing where there is none or it is damaged, since it is written anew."""
         try:
-            content = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
-            return str(content["suite"]["name"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-
-def source_hash(cell: Cell) -> str:
-    """Hash the source of a cell's normalizer."""
-    return normzoo.card(parse_call(cell.settings.normalizer).name).source_hash
+            read_run(self.folder)  # refuses what no run has written
+            return dict(json.loads((self.folder / "run.json").read_text(encoding="utf-8")))
+        except NewerSchemaError as error:
+            raise UsageError(f"{error}, or choose another folder with --out") from None
+        except (OSError, ValueError):
+            return {}
 
 
 def data_fingerprint(plan: Plan, cell: Cell) -> str:
@@ -98,8 +146,12 @@ def data_fingerprint(plan: Plan, cell: Cell) -> str:
 def _write(file: Path, text: str) -> None:
     """Write a file by rename, so that a reader, or a power cut, sees the old one or the new one."""
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
+    try:
+        with partial.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(file)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise

@@ -105,8 +105,10 @@ def print_suite(console: Console, suite: Suite) -> None:
     for number, grid in enumerate(suite.grids, start=1):
         rows = [(key, ", ".join(map(str, values))) for key, values in grid.values().items()]
         console.print(table(f"grid {number}: {grid.measure}", ["setting", "values"], rows))
-    if suite.claims:
-        console.print(table("claims", ["says", "source"], [(claim.says, claim.source) for claim in suite.claims]))
+    for number, claim in enumerate(suite.claims, start=1):
+        margin = f"more than {claim.margin:g}" if claim.is_ == "higher" else f"within ± {claim.margin:g}"
+        console.print(f"claim {number}: {claim.says}", markup=False, highlight=False)
+        console.print(f"  {claim.metric}, {margin}; {claim.source}", markup=False, highlight=False, style="dim")
 
 
 def print_findings(console: Console, found: Mapping[str, Sequence[Finding]]) -> None:
@@ -123,6 +125,8 @@ def print_findings(console: Console, found: Mapping[str, Sequence[Finding]]) -> 
 
 def print_plan(console: Console, plan: Plan, store: Store, jobs: int, cells: bool) -> None:
     """Show what a run would do, what it would skip and why, and how long it may take."""
+    from normzoo_suites.claims import seeds_needed
+
     finished, unreadable = store.finished(plan, frozenset())
     to_do = [cell for cell in plan.to_do() if cell.id not in finished]
     same = sum(cell.same_as is not None for cell in plan.cells)
@@ -139,6 +143,12 @@ def print_plan(console: Console, plan: Plan, store: Store, jobs: int, cells: boo
         )
     for name in unreadable:
         console.print(f"  {name} cannot be read and is measured again", markup=False)
+    seeds = len({getattr(cell.settings, "seed", 0) for cell in plan.cells if cell.measure == "accuracy"})
+    needed = seeds_needed(len(plan.suite.claims))
+    if plan.suite.claims and seeds < needed:
+        console.print(
+            f"{seeds} seeds cannot decide any of {len(plan.suite.claims)} claims; {needed} can", highlight=False
+        )
     times = {cell.measure: [r.seconds for r in finished.values() if r.measure == cell.measure] for cell in to_do}
     known = [sum(times[cell.measure]) / len(times[cell.measure]) for cell in to_do if times[cell.measure]]
     if to_do and len(known) == len(to_do):
@@ -201,8 +211,14 @@ def print_summary(console: Console, found: Summary) -> None:
         console.print(_pivot(console, found.accuracy))
     if found.speed:
         console.print()
-        rows = [[one.normalizer, one.text] for one in found.speed]
-        console.print(table("time of a layer, as a multiple of batch norm's", ["normalizer", "time"], rows))
+        console.print("time of a layer, as a multiple of batch norm's; the geometric mean over layers", style="bold")
+        # a name and a column take 20 characters each
+        for part in found.speed.parts(max(1, console.width // 20 - 1)):
+            shown = _pivot(console, part)
+            shown.title = None
+            console.print(shown)
+        if found.speed_note:
+            console.print(found.speed_note, markup=False, highlight=False)
     if found.verdicts:
         console.print()
         rows = [
@@ -210,3 +226,5 @@ def print_summary(console: Console, found: Summary) -> None:
             for one in found.verdicts
         ]
         console.print(table("claims", ["verdict", "claim and effect"], rows))
+    if found.look:
+        console.print(found.look, markup=False, highlight=False)

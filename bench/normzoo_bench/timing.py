@@ -34,7 +34,7 @@ def cpu_clock(step: Step, count: int) -> float:
 
 
 def cuda_clock(step: Step, count: int) -> float:
-    """Time between two events on the stream: what the device needed, not what the launch took."""
+    """Time between two events on the stream, of a device that was idle: its work, and its waiting for launches."""
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     torch.cuda.synchronize()
     start.record()

@@ -111,7 +111,7 @@ def _fault(card: Card, check: Check) -> str:
         check(card)
     except AssertionError as error:
         return _on_one_line(error) or "an assertion failed"
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {_on_one_line(error)}"
     return ""
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from normzoo_reports.results import Estimate, Pivot, Speed, Summary, Verdict
+from normzoo_reports.results import Estimate, Pivot, Summary, Verdict
 
-__all__ = ["Estimate", "Pivot", "Speed", "Summary", "Verdict", "report", "summary"]
+__all__ = ["Estimate", "Pivot", "Summary", "Verdict", "report", "summary"]
 
 
 def report(run: str | Path, out: str | Path | None = None) -> Path:

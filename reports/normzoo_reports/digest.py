@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from normzoo_reports import words
 from normzoo_reports.load import load_frame, settings_of, varying
 from normzoo_reports.results import Pivot, Summary
-from normzoo_reports.tables import conditions, pivot, speeds
+from normzoo_reports.tables import conditions, over_layers, pivot, unsynchronized
 from normzoo_reports.verdicts import judge
 from normzoo_suites import Run, SuiteError, read_run
 
@@ -36,8 +37,10 @@ def summarize(run: Run, table: pd.DataFrame | None = None) -> Summary:
         suite=run.suite.name,
         question=run.suite.question,
         accuracy=accuracy(run, table),
-        speed=speeds(table),
+        speed=speed(run, table),
+        speed_note=unsynchronized(table),
         verdicts=tuple(judge(run, table)),
+        look=words.looked(run.looks) if run.suite.claims else "",
         statuses={str(status): int(count) for status, count in own["status"].value_counts().items()},
         same=len(table) - len(own),
     )
@@ -50,3 +53,16 @@ def accuracy(run: Run, table: pd.DataFrame) -> Pivot | None:
         return None
     keys = varying(rows, settings_of(rows, run))
     return pivot(rows, "test_accuracy", "normalizer", conditions(rows, keys))
+
+
+def speed(run: Run, table: pd.DataFrame) -> Pivot | None:
+    """Give the time of a layer as a multiple of batch norm's, or None where the run measures none.
+
+    Forward and backward, or float32 and bfloat16, are never averaged: each has a column of its own.
+    """
+    rows = table[table["measure"] == "throughput"]
+    if rows.empty:
+        return None
+    keys = [key for key in varying(rows, settings_of(rows, run)) if key not in ("shape", "batch_size")]
+    columns = conditions(rows, keys or ["direction", "dtype", "layout"])
+    return pivot(rows, "step_ms_ratio", "normalizer", columns, sum_up=over_layers)

@@ -53,13 +53,17 @@ _LOOK: Any = {  # newer matplotlib types every key, older ones know less of them
 
 @dataclass(frozen=True)
 class Panel:
-    """What a figure shows: the metric ``value`` against ``category``, a colour per ``hue``, a panel per ``facet``."""
+    """What a figure shows: the metric ``value`` against ``category``, a colour per ``hue``, a panel per ``facet``.
+
+    ``repeats``: each mark stands for repeats of one experiment, so that it has an interval.
+    """
 
     kind: Literal["line", "bar", "point"]
     value: str
     category: str
     hue: str
     facet: str | None
+    repeats: bool
 
 
 def draw(panel: Panel, rows: pd.DataFrame, prefix: str, title: str) -> str:
@@ -118,7 +122,7 @@ def _line(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) -
         markeredgewidth=0,
         markersize=6.5,
         linewidth=1.6,
-        errorbar=_whiskers,
+        errorbar=_whiskers if panel.repeats else None,
         err_style="bars",
         err_kws={"elinewidth": 1.2},
         legend=False,
@@ -150,7 +154,7 @@ def _bar(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) ->
         saturation=1,
         width=0.84,
         gap=0.12,
-        errorbar=_whiskers,
+        errorbar=_whiskers if panel.repeats else None,
         err_kws={"color": INK, "linewidth": 1.2},
         legend=False,
         ax=ax,
@@ -168,7 +172,7 @@ def _bar(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) ->
 def _point(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) -> None:
     named = rows.assign(**{panel.category: rows[panel.category].map(words.show_value)})
     order = list(dict.fromkeys(named[panel.category]))
-    for name, look in series.items():
+    for name, look in series.items() if panel.repeats else ():
         for category, group in named[named[panel.hue] == name].groupby(panel.category, sort=False):
             low, high = _span(group, panel.value)
             ax.hlines(order.index(str(category)), low, high, color=look.stand_in, linewidth=1.6)

@@ -11,8 +11,8 @@ from normzoo_reports import words
 from normzoo_reports.draw import Panel, draw
 from normzoo_reports.load import records, settings_of, varying
 from normzoo_reports.results import Pivot
-from normzoo_reports.tables import pivot
-from normzoo_suites import Figure, Run, parse_call
+from normzoo_reports.tables import pivot, unsynchronized
+from normzoo_suites import Figure, Run
 
 
 @dataclass(frozen=True)
@@ -35,26 +35,21 @@ def show_figure(figure: Figure, run: Run, table: pd.DataFrame, prefix: str) -> S
     unknown = [key for key in named if key not in rows or rows[key].isna().all()]
     if unknown:
         return _not_drawn(title, f"no {figure.measure} cell of this run has a {unknown[0]}")
-    rows = _chosen(rows, figure)
+    for key, values in figure.where.items():
+        rows = rows[rows[key].isin(values)]
     if rows.empty:
         return _not_drawn(title, "this run has no cell that it asks for")
     if value not in rows or rows[value].isna().all():
         return _not_drawn(title, f"none of its {words.count(len(rows), 'cell')} has a value of {value}")
     rows = _ordered(rows, category, figure)
-    panel = Panel(figure.kind, value, category, figure.hue, figure.facet)
-    numbers = _numbers(rows, panel)
-    return Shown(title, draw(panel, rows, prefix, title), "", _caption(rows, panel, run), numbers)
+    lumped = _lumped(rows, [key for key in (category, figure.hue, figure.facet) if key], run)
+    panel = Panel(figure.kind, value, category, figure.hue, figure.facet, repeats=not lumped)
+    caption = f"{_caption(rows, panel, lumped)} {unsynchronized(rows)}".rstrip()
+    return Shown(title, draw(panel, rows, prefix, title), "", caption, _numbers(rows, panel))
 
 
 def _not_drawn(title: str, why: str) -> Shown:
     return Shown(title, "", f"Not drawn: {why}.", "", None)
-
-
-def _chosen(rows: pd.DataFrame, figure: Figure) -> pd.DataFrame:
-    for key, values in figure.where.items():
-        wanted = [str(parse_call(str(value))) for value in values] if key == "normalizer" else list(values)
-        rows = rows[rows[key].isin(wanted)]
-    return rows
 
 
 def _ordered(rows: pd.DataFrame, category: str, figure: Figure) -> pd.DataFrame:
@@ -77,15 +72,18 @@ def _name(row: dict[str, Any], key: str, across: list[str]) -> str:
     return value if len(across) == 1 or isinstance(row[key], str) else f"{words.label(key)} {value}"
 
 
-def _caption(rows: pd.DataFrame, panel: Panel, run: Run) -> str:
-    """Say what a mark and its bar are, and whether it lumps together what the suite varies."""
-    shown = [key for key in (panel.category, panel.hue, panel.facet) if key]
+def _lumped(rows: pd.DataFrame, shown: list[str], run: Run) -> list[str]:
+    """Name what the suite varies and the figure does not tell apart."""
     groups = [group for _, group in rows.groupby(shown, sort=False)]
-    lumped = {key for group in groups for key in varying(group, settings_of(group, run))}
-    timed = f"{panel.value}_p10" in rows and max(map(len, groups)) == 1
-    marks = (
-        "Marks are medians of one process's samples, lines span their 10th to 90th percentile."
-        if timed
-        else "Marks are means over seeds, lines their 95 % intervals (each for itself; none below 6 seeds)."
-    )
-    return marks + (f" Each mark lumps together cells that differ in {', '.join(sorted(lumped))}." if lumped else "")
+    return sorted({key for group in groups for key in varying(group, settings_of(group, run))})
+
+
+def _caption(rows: pd.DataFrame, panel: Panel, lumped: list[str]) -> str:
+    """Say what a mark and its bar are."""
+    if lumped:
+        return f"Marks are means over cells that differ in {', '.join(lumped)}, and so have no interval."
+    if f"{panel.value}_p10" in rows:
+        return "Marks are medians of one process's samples, lines span their 10th to 90th percentile."
+    if "seed" not in rows or rows["seed"].isna().all():
+        return "Each mark is the value of one cell."
+    return "Marks are means over seeds, lines their 95 % intervals (each for itself; none below 6 seeds)."

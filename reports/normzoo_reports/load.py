@@ -17,9 +17,10 @@ MEASURED = ("ok", "diverged")
 def load_frame(run: Run) -> pd.DataFrame:
     """Give a run's cells as a table, one row each in the order of measuring, the cell's id as index.
 
-    Columns: ``id, measure, status, reason, same_as, seconds, raw_samples, command``, every setting, every metric, and
-    ``local_batch`` = batch_size / ranks. ``status`` is the record's, or ``unreadable`` or ``missing`` without one.
-    ``same_as`` names the cell that is the same computation, in words. Only measured cells have metrics.
+    Columns: ``id, measure, status, reason, same_as, unsynchronized, seconds, raw_samples, command``, every setting,
+    every metric, and ``local_batch`` = batch_size / ranks. ``status`` is the record's, or ``unreadable`` or ``missing``
+    without one. ``same_as`` names the cell that is the same computation, in words. ``unsynchronized`` marks the timing
+    of a normalizer that pools over ranks, of which there is one. Only measured cells have metrics.
     """
     cells = {cell.id: cell for cell in run.cells}
     table = pd.DataFrame([_row(run, cell, cells) for cell in run.cells])
@@ -58,6 +59,7 @@ def _row(run: Run, cell: Cell, cells: dict[str, Cell]) -> dict[str, Any]:
         "status": status,
         "reason": reason,
         "same_as": _same_as(cell, cells),
+        "unsynchronized": _unsynchronized(cell, record, status),
         "seconds": record.seconds if record else 0.0,
         "raw_samples": max((len(values) for values in record.samples.values()), default=0) if record else 0,
         "command": record.command if record else "",
@@ -71,6 +73,12 @@ def _status(run: Run, cell: Cell, record: Record | None) -> tuple[str, str]:
     if file in run.unreadable:
         return "unreadable", run.unreadable[file]
     return ("skipped", cell.skip) if cell.skip else ("missing", "")
+
+
+def _unsynchronized(cell: Cell, record: Record | None, status: str) -> bool:
+    if record is None or cell.measure != "throughput" or status not in MEASURED:
+        return False
+    return "rank" in (record.card.get("pools") or ())
 
 
 def _same_as(cell: Cell, cells: dict[str, Cell]) -> str:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -18,8 +16,8 @@ from normzoo_reports.digest import summarize
 from normzoo_reports.figures import show_figure
 from normzoo_reports.load import load_frame
 from normzoo_reports.results import Verdict
-from normzoo_reports.statistics import seeds_needed
 from normzoo_suites import Run, SuiteError
+from normzoo_suites.claims import seeds_needed
 
 
 def render(run: Run) -> str:
@@ -79,9 +77,8 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    swatch: Any = _swatch
     # figures are our own markup with their texts escaped by the XML writer; all else is escaped by the template
-    environment.filters.update(drawn=Markup, swatch=swatch, count=partial(words.count))
+    environment.filters.update(drawn=Markup, swatch=_swatch, count=words.count)
     environment.globals.update(label=words.label, status_words=words.STATUS)
     return environment
 

@@ -5,7 +5,7 @@ This module is light on purpose: it is imported with the package.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from normzoo_reports import words
@@ -22,10 +22,12 @@ class Estimate:
 
     Attributes:
         metric: what it is.
-        value: the mean over seeds, or the median of one process's samples.
-        low: the lower end of the 95 % interval of the mean, or the samples' 10th percentile; None with too few seeds.
+        value: the mean over seeds or over cells that are no repeats, the median of one process's samples, or the
+            geometric mean over layers.
+        low: the lower end of the 95 % interval of the mean over seeds, the samples' 10th percentile, or the smallest
+            layer's value; None with too few seeds and for a mean over cells, which has no interval.
         high: the upper end likewise.
-        n: how many seeds (or samples) it rests on.
+        n: how many seeds, cells, samples or layers it rests on.
         over: what ``n`` counts.
         diverged: how many of them diverged and count with chance accuracy.
         absent: how many cells of this condition gave no value.
@@ -38,7 +40,7 @@ class Estimate:
     low: float | None
     high: float | None
     n: int
-    over: Literal["seed", "cell", "sample"]
+    over: Literal["seed", "cell", "sample", "layer"]
     diverged: int = 0
     absent: int = 0
     same_as: str = ""
@@ -83,6 +85,17 @@ class Pivot:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Estimate | str, ...]], ...]
 
+    def parts(self, most: int) -> list[Pivot]:
+        """Cut it into tables of at most so many columns, for a place that is too narrow for all of them."""
+        return [
+            replace(
+                self,
+                columns=self.columns[start : start + most],
+                rows=tuple((name, cells[start : start + most]) for name, cells in self.rows),
+            )
+            for start in range(0, len(self.columns), most)
+        ]
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -123,7 +136,7 @@ class Verdict:
 
     @property
     def effect_text(self) -> str:
-        """The effect with its interval and n: "+36.1 points [+34.9, +37.4], n = 10"."""
+        """The effect with its interval and n: "+36.1 points [+34.9, +37.4], n = 10", and what diverged."""
         if self.effect is None:
             return ""
         metric = self.claim.metric
@@ -132,7 +145,8 @@ class Verdict:
             if self.low is not None and self.high is not None
             else ""
         )
-        return f"{words.show_change(metric, self.effect)} {spread}".rstrip() + f", n = {self.n}"
+        told = f"{words.show_change(metric, self.effect)} {spread}".rstrip() + f", n = {self.n}"
+        return told + (f"; {self.diverged} of {self.n} pairs hold a diverged run" if self.diverged else "")
 
     @property
     def asks(self) -> str:
@@ -140,43 +154,31 @@ class Verdict:
         margin = words.show_change(self.claim.metric, self.claim.margin)
         return f"more than {margin}" if self.claim.is_ == "higher" else f"within ± {margin.removeprefix('+')}"
 
-    @property
-    def text(self) -> str:
-        """One line for a terminal."""
-        rest = "; ".join(part for part in (self.effect_text, self.reason) if part)
-        return f"{self.outcome}: {self.claim.says}" + (f" ({rest})" if rest else "")
-
-
-@dataclass(frozen=True)
-class Speed:
-    """One normalizer's time as a multiple of batch norm's, over all measured layers.
-
-    ``ratio`` is the geometric mean of the cells' median ratios, ``low`` and ``high`` their smallest and largest.
-    """
-
-    normalizer: str
-    ratio: float
-    low: float
-    high: float
-    cells: int
-
-    @property
-    def text(self) -> str:
-        """For example "1.62× (1.41–1.85)"."""
-        return f"{self.ratio:.2f}×" + (f" ({self.low:.2f}–{self.high:.2f})" if self.cells > 1 else "")
-
 
 @dataclass(frozen=True)
 class Summary:
-    """A run in a few rows: accuracy by condition (None where none was measured), speed, verdicts, cells by status.
+    """A run in a few rows, for a terminal.
 
-    ``statuses`` leaves out the cells that are the same computation as another by design; ``same`` counts them.
+    Attributes:
+        suite: the suite's name.
+        question: what it asks.
+        accuracy: test accuracy by condition, or None where none was measured.
+        speed: the time of a layer as a multiple of batch norm's, by direction, dtype, layout and what else varies, each
+            over the shapes and batch sizes; or None where none was measured.
+        speed_note: what a reader must know of these times, or empty.
+        verdicts: what the run says of the suite's claims.
+        look: that seeds were added after a look, in words, or empty.
+        statuses: cells by what became of them, without those that are the same computation as another by design.
+        same: how many those are.
+
     """
 
     suite: str
     question: str
     accuracy: Pivot | None
-    speed: tuple[Speed, ...]
+    speed: Pivot | None
+    speed_note: str
     verdicts: tuple[Verdict, ...]
+    look: str
     statuses: dict[str, int]
     same: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,14 @@ import pandas as pd
 from normzoo_reports import words
 from normzoo_reports.load import records, settings_of, varying
 from normzoo_reports.results import Estimate
-from normzoo_reports.tables import conditions, estimate
+from normzoo_reports.tables import conditions, estimate, unsynchronized
 from normzoo_suites import Run
 
 _PLAIN = ("ok",)
+_TRAIN_ACCURACY = (
+    "train_accuracy is the running accuracy of the last epoch: each batch is counted in training mode, before the step "
+    "that it makes."
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Timing:
     images_per_s: str
     samples: int
     error: str
+    unsynchronized: bool
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,10 @@ class Condition:
 
 @dataclass(frozen=True)
 class Again:
-    """All cells of a measure: the settings that they share, and the conditions in which they differ."""
+    """All cells of a measure: what to know of their numbers, the settings they share, and where they differ."""
 
     measure: str
+    note: str
     shared: tuple[tuple[str, str], ...]
     conditions: tuple[Condition, ...]
 
@@ -101,6 +108,7 @@ def _timing(row: pd.DataFrame, name: str) -> Timing:
         metric("images_per_s", ",.0f"),
         int(first["raw_samples"]),
         metric("error_vs_float64", ".1e"),
+        bool(first["unsynchronized"]),
     )
 
 
@@ -163,15 +171,33 @@ def _card(name: str, card: dict[str, Any], options: dict[str, list[str]]) -> Car
 
 
 def environments(run: Run) -> list[Environment]:
-    """Give the distinct environments of the run's records, the most used first."""
-    counts: dict[str, int] = {}
+    """Give the distinct environments in which the run's cells were measured, the most used first.
+
+    Skipped cells were measured nowhere. ``threads`` is a setting of a timing, and no difference of its environment.
+    """
+    counts: Counter[str] = Counter()
+    timed: Counter[str] = Counter()
     for cell in run.cells:
         record = run.records.get(cell.id)
-        if record is not None and record.environment and cell.same_as is None:
-            key = json.dumps(record.environment, sort_keys=True, default=str)
-            counts[key] = counts.get(key, 0) + 1
-    ordered = sorted(counts.items(), key=lambda item: -item[1])
-    return [Environment(number, tuple((k, _text(v)) for k, v in json.loads(key).items())) for key, number in ordered]
+        if record is None or record.status == "skipped" or not record.environment or cell.same_as is not None:
+            continue
+        if "threads" in record.settings:
+            timed[_key(record.environment, but="threads")] += 1
+        else:
+            counts[_key(record.environment)] += 1
+    homes = {_key(json.loads(key), but="threads"): key for key, _ in reversed(counts.most_common())}
+    for key, number in timed.items():
+        counts[homes.get(key, key)] += number
+    return [Environment(number, _facts(json.loads(key))) for key, number in counts.most_common()]
+
+
+def _key(environment: dict[str, Any], but: str = "") -> str:
+    kept = {key: value for key, value in environment.items() if key != but}
+    return json.dumps(kept, sort_keys=True, default=str)
+
+
+def _facts(environment: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((key, _text(value)) for key, value in environment.items())
 
 
 def differing(found: Iterable[Environment]) -> list[str]:
@@ -191,8 +217,14 @@ def again(run: Run, table: pd.DataFrame) -> list[Again]:
         for name, group in rows.groupby(names, sort=False):
             cells = tuple(_cell(row, run) for row in records(group))
             made.append(Condition(str(name), _told(group, differ), cells))
-        found.append(Again(str(measure), _told(rows, [key for key in settings if key not in differ]), tuple(made)))
+        shared = _told(rows, [key for key in settings if key not in differ])
+        found.append(Again(str(measure), _note(rows), shared, tuple(made)))
     return found
+
+
+def _note(rows: pd.DataFrame) -> str:
+    running = "train_accuracy" in rows and rows["train_accuracy"].notna().any()
+    return _TRAIN_ACCURACY if running else unsynchronized(rows)
 
 
 def _told(rows: pd.DataFrame, keys: list[str]) -> tuple[tuple[str, str], ...]:

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-ALPHA = 0.05
 EXACT_UP_TO = 16
 RANDOM_FLIPS = 100_000
+INTERVAL_FROM = 6  # the first n with ⌊0.025·2ⁿ⌋ ≥ 1
 BCA_FROM = 20
 _SEED = 20150211  # fixed, so that the same records always give the same page
-_CHUNK = 10_000
+_CHUNK = 1_000_000  # signs at a time: all of them at once would take 80 MB at n = 100
 # Accuracies are fractions of a few hundred images: what differs by less than this differs by rounding alone.
 _TIE = 1e-11
 
@@ -56,13 +56,13 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
     From n = 20 it is the BCa bootstrap; below that BCa covers 83 to 90 %, and it is undefined for equal values.
     """
     given = np.asarray(values, dtype=np.float64)
-    rank = math.floor(0.025 * 2 ** len(given))
-    if rank < 1:
+    if len(given) < INTERVAL_FROM:
         return None
     if np.ptp(given) == 0:
         return float(given[0]), float(given[0])
-    if len(given) >= BCA_FROM:
+    if len(given) >= BCA_FROM:  # before any 2ⁿ, which no float holds from n = 1024
         return _bca(given)
+    rank = math.floor(0.025 * 2 ** len(given))
     means = np.sort(_subset_sums(given)[1:] / _subset_sums(np.ones(len(given)))[1:])
     return float(means[rank - 1]), float(means[-rank])
 
@@ -76,11 +76,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = highest
     return adjusted
-
-
-def seeds_needed(claims: int) -> int:
-    """Give the fewest seeds with which any of so many claims can get a verdict: 2ⁿ ≥ 2·claims / 0.05."""
-    return math.ceil(math.log2(2 * max(claims, 1) / ALPHA))
 
 
 def _subset_sums(values: Floats) -> Floats:
@@ -99,8 +94,9 @@ def _exact_sums(values: Floats) -> Floats:
 def _random_sums(values: Floats) -> Floats:
     generator = np.random.default_rng(_SEED)
     sums = [np.array([values.sum()])]
-    for start in range(0, RANDOM_FLIPS - 1, _CHUNK):  # in chunks: all signs at once would take 80 MB at n = 100
-        rows = min(_CHUNK, RANDOM_FLIPS - 1 - start)
+    most = max(1, _CHUNK // len(values))
+    for start in range(0, RANDOM_FLIPS - 1, most):
+        rows = min(most, RANDOM_FLIPS - 1 - start)
         sums.append(generator.choice((-1.0, 1.0), size=(rows, len(values))) @ values)
     return np.concatenate(sums)
 

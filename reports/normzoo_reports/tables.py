@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
 from normzoo_reports import words
 from normzoo_reports.load import MEASURED, records
-from normzoo_reports.results import Estimate, Pivot, Speed
+from normzoo_reports.results import Estimate, Pivot
 from normzoo_reports.statistics import interval
 
 
@@ -18,7 +18,7 @@ def estimate(rows: pd.DataFrame, metric: str) -> Estimate | str:
     """Sum up the rows of one condition; where none has a value, say in words why.
 
     A timed cell stands for itself, with the percentiles of its samples. Otherwise the rows are repeats of one
-    experiment and give their mean and its interval.
+    experiment and give their mean and its interval, or lump experiments together and give their mean alone.
     """
     measured = rows[rows[metric].notna()] if metric in rows else rows.iloc[:0]
     if measured.empty:
@@ -38,29 +38,37 @@ def estimate(rows: pd.DataFrame, metric: str) -> Estimate | str:
             "sample",
             same_as=same,
         )
-    low, high = interval(values) or (None, None)
-    repeats = measured["seed"].nunique() if "seed" in measured else 0
+    repeats = "seed" in measured and measured["seed"].nunique() == len(values)
+    # cells that differ in more than the seed are no repeats, and no interval follows from their scatter
+    low, high = (interval(values) if repeats else None) or (None, None)
     return Estimate(
         metric,
         math.fsum(values) / len(values),
         low,
         high,
         len(values),
-        "seed" if repeats == len(values) else "cell",
+        "seed" if repeats else "cell",
         diverged=int((measured["status"] == "diverged").sum()),
         absent=len(rows) - len(measured),
         same_as=same,
     )
 
 
-def pivot(rows: pd.DataFrame, metric: str, down: str, across: pd.Series, by: str = "") -> Pivot:
+def pivot(
+    rows: pd.DataFrame,
+    metric: str,
+    down: str,
+    across: pd.Series,
+    by: str = "",
+    sum_up: Callable[[pd.DataFrame, str], Estimate | str] = estimate,
+) -> Pivot:
     """Make a table of estimates: rows by the column ``down``, columns by ``across``, in order of appearance."""
     columns = tuple(str(value) for value in dict.fromkeys(across))
     lines = []
     for name in dict.fromkeys(rows[down]):
         mine = rows[down] == name
         cells = [rows[mine & (across.astype(str) == column)] for column in columns]
-        lines.append((words.show_value(name), tuple("" if part.empty else estimate(part, metric) for part in cells)))
+        lines.append((words.show_value(name), tuple("" if part.empty else sum_up(part, metric) for part in cells)))
     return Pivot(metric, by, columns, tuple(lines))
 
 
@@ -70,17 +78,22 @@ def conditions(rows: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
     return pd.Series(names, index=rows.index, dtype=object)
 
 
-def speeds(table: pd.DataFrame) -> tuple[Speed, ...]:
-    """Sum up each normalizer's time over all layers that were timed, as a multiple of batch norm's."""
-    if "step_ms_ratio" not in table:
-        return ()
-    found = []
-    for name, rows in table[table["step_ms_ratio"].notna()].groupby("normalizer", sort=False):
-        ratios = [float(ratio) for ratio in rows["step_ms_ratio"] if ratio > 0]
-        if ratios:
-            mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))
-            found.append(Speed(str(name), mean, min(ratios), max(ratios), len(ratios)))
-    return tuple(found)
+def over_layers(rows: pd.DataFrame, metric: str) -> Estimate | str:
+    """Sum up ratios of several layers under one condition: their geometric mean, the smallest and the largest."""
+    ratios = [float(ratio) for ratio in rows[metric] if ratio > 0] if metric in rows else []
+    if not ratios:
+        return _why_empty(rows)
+    # of 2 and 1/2 the geometric mean is 1, as it should be
+    mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))
+    low, high = (min(ratios), max(ratios)) if len(ratios) > 1 else (None, None)
+    return Estimate(metric, mean, low, high, len(ratios), "layer", absent=len(rows) - len(ratios))
+
+
+def unsynchronized(rows: pd.DataFrame) -> str:
+    """Say whose timings leave out the exchange between ranks that it exists for; empty where nobody's do."""
+    names = list(dict.fromkeys(rows.loc[rows["unsynchronized"], "normalizer"]))
+    verb = "is" if len(names) == 1 else "are"
+    return f"{', '.join(names)} {verb} timed in one process, where nothing is synchronized." if names else ""
 
 
 def _why_empty(rows: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ family was fixed before the run.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -17,9 +18,9 @@ import pandas as pd
 from normzoo_reports import words
 from normzoo_reports.load import MEASURED, records
 from normzoo_reports.results import Outcome, Verdict
-from normzoo_reports.statistics import ALPHA, holm, interval, seeds_needed, sign_flip
+from normzoo_reports.statistics import holm, interval, sign_flip
 from normzoo_suites import Cell, Claim, Run, SuiteError
-from normzoo_suites.claims import side_cells
+from normzoo_suites.claims import ALPHA, seeds_needed, side_cells
 
 _ROUNDING = 1e-12
 _Rows = dict[str, dict[str, Any]]  # by cell id, then by column
@@ -81,15 +82,16 @@ def _sides(claim: Claim, cells: list[Cell]) -> list[tuple[int, dict[int, Cell]]]
     """Give the claim's terms, each a sign and its cells by seed."""
     signed = [(1, side) for side in claim.plus] + [(-1, side) for side in claim.minus]
     found = [(sign, side_cells(cells, side, claim.measure)) for sign, side in signed]
-    plus, minus = (
-        sorted(cell.same_as or cell.id for sign, by_seed in found if sign == wanted for cell in by_seed.values())
-        for wanted in (1, -1)
-    )
-    if plus == minus:
-        raise SuiteError("both sides are the same computation by design")
-    if not _common_seeds(found):
+    seeds = _common_seeds(found)
+    if not seeds:
         raise SuiteError("its sides have no seed in common")
+    if all(_computations(found, 1, seed) == _computations(found, -1, seed) for seed in seeds):
+        raise SuiteError("both sides are the same computation by design")
     return found
+
+
+def _computations(sides: list[tuple[int, dict[int, Cell]]], sign: int, seed: int) -> Counter[str]:
+    return Counter(by_seed[seed].computation for given, by_seed in sides if given == sign)
 
 
 def _common_seeds(sides: list[tuple[int, dict[int, Cell]]]) -> list[int]:
@@ -101,6 +103,9 @@ def _pairs(metric: str, sides: list[tuple[int, dict[int, Cell]]], rows: _Rows) -
     for seed in _common_seeds(sides):
         cells = [(sign, by_seed[seed]) for sign, by_seed in sides]
         why = next(filter(None, (_why_absent(cell, metric, rows[cell.id]) for _, cell in cells)), None)
+        diverged = {sign for sign, cell in cells if rows[cell.id]["status"] == "diverged"}
+        if not why and len(diverged) == 2:
+            why = "both sides diverged"  # chance less chance says nothing of either
         if why:
             pairs.missing.setdefault(why, []).append(seed)
             continue
@@ -108,7 +113,7 @@ def _pairs(metric: str, sides: list[tuple[int, dict[int, Cell]]], rows: _Rows) -
         difference = math.fsum(terms)
         # .98 + .97 - .97 - .98 is no effect, whatever its last bit says
         pairs.differences.append(0.0 if abs(difference) < _ROUNDING * max(map(abs, terms)) else difference)
-        pairs.diverged += any(rows[cell.id]["status"] == "diverged" for _, cell in cells)
+        pairs.diverged += bool(diverged)
     return pairs
 
 

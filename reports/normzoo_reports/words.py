@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 METRICS = {
     "test_accuracy": "test accuracy",
     "test_accuracy_mean_buffers": "test accuracy, buffers averaged over ranks",
-    "test_accuracy_population": "test accuracy, population statistics",
-    "test_accuracy_batch": "test accuracy, batch statistics",
+    "train_accuracy": "training accuracy, running over the last epoch",
     "step_ms_ratio": "time relative to batch norm",
     "step_ms": "time of one step (ms)",
     "images_per_s": "images per second",
@@ -30,6 +29,7 @@ STATUS = {
 }
 """What became of a cell, in words."""
 
+_HUGE = 1e15  # beyond it a float's zeros say nothing
 _QUIET = ("iid", "shuffled", "rank0", "contiguous")  # a default that a reader need not see beside another setting
 
 
@@ -47,13 +47,15 @@ def show(metric: str, value: float) -> str:
     """Show a value: 97.8 %, 1.62×, or four significant digits."""
     if is_share(metric):
         return f"{100 * value:.1f} %"
-    return f"{value:.2f}×" if "ratio" in metric else f"{value:.4g}"
+    if "ratio" in metric:
+        return f"{value:.2f}×" if 0.01 <= value < 10_000 else f"{value:.3g}×"
+    return f"{value:.4g}"
 
 
 def show_range(metric: str, low: float, high: float) -> str:
     """Show an interval without repeating the unit."""
     first, second = show(metric, low), show(metric, high)
-    return f"[{first.removesuffix(' %')}, {second.removesuffix(' %')}]"
+    return f"[{first.rstrip(' %×')}, {second.rstrip(' %×')}]"
 
 
 def show_change(metric: str, value: float) -> str:
@@ -69,8 +71,9 @@ def show_change_range(metric: str, low: float, high: float) -> str:
 
 
 def show_value(value: Any) -> str:
-    """Show a setting's value; a whole number never gets a decimal point."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    """Show a setting's value; a whole number gets no decimal point, and 1e30 no thirty zeros."""
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < _HUGE
+    return str(int(value)) if whole else str(value)
 
 
 def condition(settings: Mapping[str, Any], keys: Iterable[str]) -> str:
@@ -78,6 +81,14 @@ def condition(settings: Mapping[str, Any], keys: Iterable[str]) -> str:
     parts = [_setting(settings, key) for key in keys if key in settings and settings[key] == settings[key]]
     loud = [part for part in parts if part not in _QUIET]
     return ", ".join(loud or parts)
+
+
+def looked(looks: Sequence[int]) -> str:
+    """Say that seeds were added after looking at so many, or nothing where none were."""
+    if not looks:
+        return ""
+    seen = " and at ".join(count(seeds, "seed") for seeds in looks)
+    return f"Seeds were added after a look at {seen}: these p-values belong to a new family."
 
 
 def listing(numbers: Iterable[int]) -> str:

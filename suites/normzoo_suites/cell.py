@@ -22,7 +22,9 @@ class Cell:
         protocol: the suite's protocol number.
         settings: the validated settings.
         skip: why it cannot run, or None.
-        same_as: the id of the cell that is the same computation by design, or None.
+        twin_of: the id of the first cell that is the same computation by design, or None; it may be measured all the
+            same, to show that it is so.
+        same_as: ``twin_of`` where this cell is not measured but has that one's record, else None.
 
     """
 
@@ -30,6 +32,7 @@ class Cell:
     protocol: int
     settings: Settings
     skip: str | None = None
+    twin_of: str | None = None
     same_as: str | None = None
 
     @property
@@ -39,6 +42,11 @@ class Cell:
         text = json.dumps([self.measure, self.protocol, told], sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def computation(self) -> str:
+        """The id of the computation that this cell asks for: its own, or that of the cell whose twin it is."""
+        return self.twin_of or self.id
+
     def to_json(self) -> dict[str, Any]:
         """Give the form in which run.json keeps it."""
         return {
@@ -47,6 +55,7 @@ class Cell:
             "protocol": self.protocol,
             "settings": self.settings.model_dump(),
             "skip": self.skip,
+            "twin_of": self.twin_of,
             "same_as": self.same_as,
         }
 
@@ -66,4 +75,7 @@ class Cell:
             settings = MEASURES[measure].model_validate(data["settings"])
         except ValidationError as error:
             raise explain(error, lambda _: MEASURES[measure].model_fields) from None
-        return cls(data["measure"], data["protocol"], settings, data["skip"], data["same_as"])
+        for key in ("skip", "twin_of", "same_as"):
+            if not isinstance(data[key], str | None):
+                raise SuiteError(f"{key} must be a text or null, got {data[key]!r}")
+        return cls(data["measure"], data["protocol"], settings, data["skip"], data["twin_of"], data["same_as"])

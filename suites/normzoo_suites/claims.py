@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from normzoo_suites.cell import Cell
@@ -10,6 +11,17 @@ from normzoo_suites.metrics import METRICS
 from normzoo_suites.schema import Claim, Suite
 from normzoo_suites.settings import MEASURES
 from normzoo_suites.values import Value
+
+ALPHA = 0.05
+"""The chance, over all claims of a suite together, of a verdict that is false."""
+
+
+def seeds_needed(claims: int) -> int:
+    """Give the fewest seeds with which any of so many claims can get a verdict.
+
+    The smallest p-value of a sign-flip test is 2⁻ⁿ, and Holm's correction is over both sides of every claim.
+    """
+    return math.ceil(math.log2(2 * max(claims, 1) / ALPHA))
 
 
 def side_cells(cells: Iterable[Cell], side: Mapping[str, Value], measure: str | None = None) -> dict[int, Cell]:

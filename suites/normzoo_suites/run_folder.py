@@ -23,6 +23,7 @@ class Run:
         records: the readable records of these cells by id; a cell that is ``same_as`` another has that one's record.
         unreadable: by file name, what is wrong with a record that cannot be read.
         command: the command line of the latest run.
+        looks: at how many seeds results could be seen before more seeds were asked for, look by look.
 
     """
 
@@ -32,6 +33,7 @@ class Run:
     records: dict[str, Record]
     unreadable: dict[str, str]
     command: str
+    looks: tuple[int, ...] = ()
 
 
 def read_run(folder: str | Path) -> Run:
@@ -42,21 +44,22 @@ def read_run(folder: str | Path) -> Run:
 
     """
     folder = Path(folder)
-    suite, cells, command = _contents(folder)
+    suite, cells, command, looks = _contents(folder)
     records, unreadable = read_records(folder, [cell.id for cell in cells])
     for cell in cells:
         if cell.same_as in records:
             records[cell.id] = records[cell.same_as]
-    return Run(folder, suite, cells, records, unreadable, command)
+    return Run(folder, suite, cells, records, unreadable, command, looks)
 
 
-def _contents(folder: Path) -> tuple[Suite, list[Cell], str]:
-    """Read run.json: the suite, its cells, the command line."""
+def _contents(folder: Path) -> tuple[Suite, list[Cell], str, tuple[int, ...]]:
+    """Read run.json: the suite, its cells, the command line, the looks."""
     file = folder / "run.json"
     try:
         data = parse_json(file.read_bytes(), str(file))
         cells = [Cell.from_json(cell) for cell in data["cells"]]
-        return read_suite(data["suite"]), cells, str(data["command"])
+        looks = tuple(int(look) for look in data.get("looks", ()))
+        return read_suite(data["suite"]), cells, str(data["command"]), looks
     except (FileNotFoundError, NotADirectoryError):
         raise SuiteError(
             f"{folder} is no run folder: it has no run.json; `normzoo run SUITE --out {folder}` makes one"

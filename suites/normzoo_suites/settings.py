@@ -26,6 +26,7 @@ from normzoo_suites.calls import parse_call
 from normzoo_suites.errors import SuiteError, explain, suggest
 
 _LARGEST = 2**31 - 1
+_LARGEST_RATE = 1e30  # what float32 can multiply with
 
 
 def _canonical(text: str) -> str:
@@ -42,7 +43,7 @@ def _rate(given: object) -> float | str:
 
 
 def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LARGEST_RATE
 
 
 def _samples(given: object) -> int | Literal["all"]:
@@ -93,7 +94,7 @@ class AccuracySettings(Settings):
     dealing: CallText = "shuffled"
     buffers: Literal["rank0", "mean"] = "rank0"
     learning_rate: Rate = 0.1
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)] = 5e-4  # abs: -0.0 is 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=_LARGEST_RATE), AfterValidator(abs)] = 5e-4  # abs: -0.0 is 0.0
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0  # what numpy's and scikit-learn's draws take
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ def test_another_seed_gives_other_numbers(settings, digits):
 @pytest.mark.parametrize("model", ["mlp", "small_convnet", "resnet20"])
 def test_under_one_seed_all_normalizers_start_from_identical_other_weights(settings, digits, model):
     def others(name):
-        built, _ = accuracy.build(settings(normalizer=name, model=model), digits, steps=10)
+        built = accuracy.build(settings(normalizer=name, model=model), digits, steps=10)
         norms = tuple(normzoo.card(one).factory for one in normzoo.names())
         found = {}
         for path, module in built.named_modules():
@@ -70,12 +70,38 @@ def test_a_loss_that_is_not_finite_is_diverged_with_what_is_known(settings, digi
 def test_batch_renorm_is_built_with_a_ramp_over_the_first_quarter_and_says_so(settings, digits):
     steps = 1437 // 40 * 2
     result = accuracy.measure(settings(normalizer="batch_renorm", epochs=2), digits)
-    assert result.options == {"average": "cumulative", "warmup_steps": steps // 4}
+    assert result.options["average"] == "cumulative"
+    assert result.options["warmup_steps"] == steps // 4
 
 
 def test_an_option_in_the_setting_wins_over_what_the_run_suggests(settings, digits):
     cell = settings(normalizer="batch_renorm(warmup_steps=7)")
-    assert accuracy.build(cell, digits, steps=100)[1] == {"average": "cumulative", "warmup_steps": 7}
+    options = accuracy.measure(cell, digits).options
+    assert (options["average"], options["warmup_steps"]) == ("cumulative", 7)
+
+
+def test_the_options_are_read_off_the_layers_not_off_the_request(settings, digits):
+    assert accuracy.measure(settings(normalizer="group_norm"), digits).options == {"groups": 32, "eps": 1e-5}
+    options = accuracy.measure(settings(normalizer="group_norm", model="resnet20", train_samples=80), digits).options
+    assert options["groups"] == [8, 16, 32]
+
+
+def test_a_weight_that_the_model_excepts_is_not_decayed(settings):
+    model = nn.Module()
+    model.pos_embed, model.head = nn.Parameter(torch.ones(1, 2, 3)), nn.Linear(3, 2)
+    model.no_weight_decay = lambda: {"pos_embed"}
+    decayed, free = accuracy._optimizer(model, settings(), steps=1)[0].param_groups
+    assert [id(p) for p in decayed["params"]] == [id(model.head.weight)]
+    assert id(model.pos_embed) in {id(p) for p in free["params"]}
+
+
+def test_a_feed_gives_mean_0_and_deviation_1_by_the_training_part(digits):
+    train, test = accuracy.feeds(*digits.parts(0, "all"), "cpu")
+    images, _ = train.batch(slice(None))
+    assert images.mean().abs() < 1e-5
+    assert images.std() == pytest.approx(1, abs=1e-3)
+    assert torch.equal(train.mean, test.mean)
+    assert train.images.dtype == torch.uint8
 
 
 def test_both_readings_are_given_only_where_one_training_has_both(settings, digits):
@@ -112,15 +138,16 @@ def test_training_agrees_with_a_loop_written_out_by_hand(settings, digits):
     """SGD with Nesterov momentum and a cosine, step by step, on the samples that the split names."""
     cell = settings(batch_size=200, weight_decay=0.0)
     result = accuracy.measure(cell, digits)
-    train, _ = (accuracy.Part.on(part, "cpu") for part in digits.parts(0, "all"))
-    mean, deviation = train.images.mean(), train.images.std()
-    model, _ = accuracy.build(cell, digits, steps=7)
+    part, _ = digits.parts(0, "all")
+    pixels = part.images.double()
+    images = ((pixels - pixels.mean()) / pixels.std(correction=0)).float()
+    model = accuracy.build(cell, digits, steps=7)
     velocity = [torch.zeros_like(p) for p in model.parameters()]
     losses = []
-    order = torch.from_numpy(accuracy.splits.epochs(cell, train.labels.numpy())(0))
+    order = torch.from_numpy(accuracy.splits.epochs(cell, part.labels.numpy())(0))
     for step, index in enumerate(order):
         rate = 0.05 * (1 + torch.cos(torch.tensor(torch.pi * step / len(order))).item())
-        loss = nn.functional.cross_entropy(model((train.images[index] - mean) / deviation), train.labels[index])
+        loss = nn.functional.cross_entropy(model(images[index]), part.labels[index])
         losses.append(loss.item())
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         with torch.no_grad():

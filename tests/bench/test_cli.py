@@ -69,6 +69,12 @@ def test_a_normalizer_in_a_file_outside_is_listed_shown_checked_and_planned(run_
     assert "normalizer=my_norm" in plan
 
 
+def test_plan_says_when_the_seeds_cannot_decide_the_claims(run_cli):
+    """6 claims are 12 one-sided hypotheses: 2ⁿ ≥ 12 / 0.05 from n = 8."""
+    assert "7 seeds cannot decide any of 6 claims; 8 can" in run_cli("plan", "quick", "--seeds", 7)[1]
+    assert "cannot decide" not in run_cli("plan", "quick", "--seeds", 8)[1]
+
+
 @pytest.mark.slow
 def test_a_normalizer_in_a_file_outside_is_checked_run_and_reported(tmp_path):
     file = tmp_path / "my_norm.py"
@@ -104,6 +110,8 @@ def test_a_lying_normalizer_is_found_by_check(run_cli, tmp_path):
         (["plan", "quick", "--normalizers", "bach_norm"], "did you mean 'batch_norm'"),
         (["plan", "quick", "--set", "epochs"], "--set takes KEY=VALUE"),
         (["plan", "quick", "--load", "nowhere.py"], "there is no file"),
+        (["plan", "quick", "--set", "ranks=1", "--set", "ranks=5"], "--set ranks= stands twice"),
+        (["plan", "quick", "--set", "device=cpu", "--device", "cpu"], "keep one"),
         (["run", "quick", "--timeout", "soon"], "--timeout takes a time such as 90s"),
         (["run", "quick", "--retry", "crash"], "did you mean 'crashed'"),
         (["run", "quick", "--jobs", "0"], "jobs must be at least 1"),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from normzoo_bench import checks, commands
+import datasets
+import pytest
+import torch
+from PIL import Image
+
+from normzoo_bench import checks, commands, data
 from normzoo_bench.errors import UsageError
 from normzoo_bench.planner import resolve_device
-from normzoo_suites import SuiteError
+from normzoo_bench.request import Request
+from normzoo_suites import Cell, SuiteError
 
 
 def plan(suite="quick", **asked):
@@ -58,12 +64,13 @@ def test_sync_batch_norm_pools_over_ranks_and_is_not_skipped(tiny):
     assert not [cell for cell in made.cells if cell.skip]
 
 
-def test_a_layer_with_one_value_per_statistic_is_skipped_and_others_are_not(tiny):
-    made = plan(
-        tiny, settings={"shape": "8x1x1", "batch_size": "40,1", "ranks": "1"}, normalizers=["batch_norm", "group_norm"]
-    )
-    skipped = [cell.settings for cell in made.cells if cell.skip and cell.measure == "throughput"]
-    assert [(cell.normalizer, cell.batch_size) for cell in skipped] == [("batch_norm", 1)]
+def test_a_layer_is_skipped_where_it_or_the_batch_norm_it_is_timed_against_has_one_value_per_statistic(tiny):
+    changes = {"shape": "8x1x1", "batch_size": "40,1", "ranks": "1"}
+    made = plan(tiny, settings=changes, normalizers=["batch_norm", "group_norm"])
+    skipped = {c.settings.normalizer: c for c in made.cells if c.skip and c.measure == "throughput"}
+    assert {cell.settings.batch_size for cell in skipped.values()} == {1}
+    assert "batch_norm needs a batch of 2" in skipped["batch_norm"].skip
+    assert "it would be timed against batch_norm" in skipped["group_norm"].skip
 
 
 def test_one_cell_is_found_by_the_beginning_of_its_id():
@@ -82,6 +89,9 @@ def test_a_cell_that_is_the_same_as_another_brings_that_one_along():
         ({"suite": "quik"}, "unknown suite 'quik'; did you mean 'quick'"),
         ({"normalizers": ["bach_norm"]}, "unknown normalizer 'bach_norm'; did you mean 'batch_norm'"),
         ({"normalizers": ["group_norm(group=2)"]}, "no option 'group'; did you mean 'groups'"),
+        ({"normalizers": ["batch_norm(momentum=abc)"]}, r"cannot build and try batch_norm\(momentum=abc\): "),
+        ({"settings": {"model": "timm/resnet18.nope"}}, "timm/resnet18.nope cannot be built"),
+        ({"settings": {"learning_rate": "1e300"}}, "learning_rate: must be a number"),
         ({"settings": {"dataset": "digit s"}}, "unknown data set 'digit s'"),
         ({"settings": {"model": "mpl"}}, "unknown model 'mpl'; did you mean 'mlp'"),
         ({"settings": {"model": "timm/test_resnt"}}, "timm has no model 'test_resnt'; did you mean timm/test_resnet"),
@@ -137,3 +147,86 @@ def test_a_model_whose_norms_see_no_samples_is_skipped_where_samples_are_dealt(m
     found = checks._model_reason("batch_norm", model, shape, 10, one_sample=False, dealt=True)
     assert (reason in found) if reason else found is None
     assert checks._model_reason("group_norm", model, shape, 10, one_sample=False, dealt=False) is None
+
+
+TAUTOLOGY = """
+[[claims]]
+id = "ranks_do_not_matter"
+says = "Group norm does not notice the ranks."
+source = "by design"
+metric = "test_accuracy"
+plus = [{ normalizer = "group_norm", ranks = 1 }]
+minus = [{ normalizer = "group_norm", ranks = 20 }]
+is = "equal"
+margin = 0.01
+"""
+
+
+def test_a_claim_whose_sides_are_one_computation_by_design_is_refused_though_both_are_measured(tiny, tmp_path):
+    file = tmp_path / "tautology.toml"
+    file.write_text(Path(tiny).read_text(encoding="utf-8") + TAUTOLOGY, encoding="utf-8")
+    with pytest.raises(UsageError, match="'ranks_do_not_matter': both sides are the same computation by design"):
+        plan(str(file))
+
+
+def test_a_claim_that_names_a_folder_finds_its_cells(tmp_path, tiny):
+    folder = tmp_path / "pets"
+    folder.mkdir()
+    pictures = [Image.new("L", (8, 8), color) for color in range(100)]
+    part = datasets.Dataset.from_dict(
+        {"image": pictures, "label": [n % 2 for n in range(100)]},
+        features=datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=2)}),
+    )
+    part.to_parquet(folder / "train.parquet")
+    file = tmp_path / "named.toml"
+    text = (
+        Path(tiny).read_text(encoding="utf-8").replace('"digits"', f'"{folder}"').replace(", train_samples = 200", "")
+    )
+    named = TAUTOLOGY.replace("group_norm", "batch_norm").replace("ranks = 1 }", f'ranks = 1, dataset = "{folder}" }}')
+    file.write_text(text + named, encoding="utf-8")
+    made = plan(str(file))
+    (name,) = {cell.settings.dataset for cell in made.cells if cell.measure == "accuracy"}
+    assert name.startswith("pets@")
+    assert made.suite.claims[0].plus[0]["dataset"] == name
+    assert str(tmp_path) not in str(made.suite)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"dataset": "/home/alice/a,digits,/home/alice/b(size=64)"}, "dataset=PATH_TO/a,digits,PATH_TO/b(size=64)"),
+        ({"dataset": "../data/cifar10"}, "dataset=../data/cifar10"),
+        ({"normalizer": "group_norm(groups=2),none"}, "normalizer=group_norm(groups=2),none"),
+    ],
+)
+def test_a_recorded_command_shows_no_absolute_path(given, shown):
+    assert shown in Request("quick", settings=given).command().replace("'", "")
+
+
+def few_labels(labels):
+    labels = torch.tensor(labels)
+    return data.DataSet(data.Images(torch.zeros(len(labels), 1, 8, 8, dtype=torch.uint8), labels), None, 3, "")
+
+
+def test_ranks_that_own_classes_are_at_most_the_classes_that_a_seed_has(monkeypatch, settings):
+    """Of 3 classes, one with 2 images, a seed that trains on few samples may have 2 only."""
+    monkeypatch.setattr(data, "load", lambda name, where: few_labels([0] * 49 + [1] * 49 + [2] * 2))
+    sources = {"pets": data.Source("pets", "pets", {})}
+    shared = {"dataset": "pets", "batch_size": 3, "ranks": 3, "split": "exclusive_classes"}
+    checks.check_data([Cell("accuracy", 1, settings(**shared))], sources)
+    with pytest.raises(UsageError, match=r"3 ranks cannot own the 2 classes of .*train_samples 10.*at most 2 ranks"):
+        checks.check_data([Cell("accuracy", 1, settings(**shared, train_samples=10))], sources)
+
+
+def test_a_data_set_that_no_seed_can_split_is_refused_by_its_name(monkeypatch, settings):
+    monkeypatch.setattr(data, "load", lambda name, where: few_labels([0] * 50 + [1] * 49 + [2]))
+    with pytest.raises(UsageError, match=r"^pets has no labelled test part, and only one image of class 2"):
+        checks.check_data([Cell("accuracy", 1, settings(dataset="pets"))], {"pets": data.Source("pets", "pets", {})})
+
+
+def test_a_training_part_is_drawn_once_for_all_cells_that_share_it(monkeypatch):
+    drawn = []
+    present = data.DataSet.present_classes
+    monkeypatch.setattr(data.DataSet, "present_classes", lambda *asked: drawn.append(asked[1:]) or present(*asked))
+    plan(seeds=3)
+    assert sorted(drawn) == [(seed, "all") for seed in range(3)]

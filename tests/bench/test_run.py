@@ -14,6 +14,7 @@ import pytest
 
 import normzoo_bench
 from normzoo_bench import commands
+from normzoo_bench.runner import run_plan
 from normzoo_bench.store import Store
 from normzoo_suites import SuiteError, read_run
 
@@ -146,6 +147,10 @@ Exits = bad("exits", lambda: os._exit(7))
 Hangs = bad("hangs", lambda: time.sleep(600))
 Raises = bad("raises", raise_error)
 Hungry = bad("hungry", out_of_memory)
+def leave():
+    raise SystemExit(0)
+
+Leaves = bad("leaves", leave)
 Talks = bad("talks", lambda: print("x" * 10000))
 
 @normzoo.register("explodes", paper="none", year=None, pools=set())
@@ -165,7 +170,7 @@ def faults(tiny, tmp_path_factory):
         tiny,
         out=folder / "run",
         load=[str(plugin)],
-        normalizers=["dies", "exits", "hangs", "raises", "hungry", "talks", "explodes", "batch_norm"],
+        normalizers=["dies", "exits", "hangs", "raises", "hungry", "leaves", "talks", "explodes", "batch_norm"],
         settings={"ranks": "1"},
         seeds=1,
         timeout=20,
@@ -183,6 +188,7 @@ def faults(tiny, tmp_path_factory):
         ("hangs", "timeout", "killed after 20 s"),
         ("raises", "error", "KeyError: 'no such thing' (bad.py, line"),
         ("hungry", "oom", "DefaultCPUAllocator"),
+        ("leaves", "error", "SystemExit: 0 (bad.py, line"),
         ("explodes", "diverged", "not finite in epoch 1"),
         ("talks", "ok", ""),
         ("batch_norm", "ok", ""),
@@ -255,6 +261,20 @@ def test_a_run_that_is_killed_loses_no_record_leaves_no_worker_and_is_completed_
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
+def test_a_worker_that_dies_before_it_has_a_cell_costs_no_cell(tiny, tmp_path):
+    out = tmp_path / "run"
+    with start(tiny, out) as process:
+        deadline = time.monotonic() + 60
+        while not (workers := children(process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(workers[-1], signal.SIGKILL)  # it is still importing torch
+        process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert {record.status for record in read_run(out).records.values()} == {"ok"}
+
+
+@pytest.mark.slow
 def test_ctrl_c_ends_within_seconds_keeps_what_is_done_and_says_how_to_go_on(tiny, tmp_path):
     out = tmp_path / "run"
     with start(tiny, out) as process:
@@ -267,3 +287,50 @@ def test_ctrl_c_ends_within_seconds_keeps_what_is_done_and_says_how_to_go_on(tin
     assert "the same command goes on from there" in stderr
     assert "Traceback" not in stderr
     assert read_run(out).records
+
+
+def test_two_normalizers_of_one_file_do_not_share_a_process(tiny, tmp_path):
+    plugin = tmp_path / "pair.py"
+    plugin.write_text(
+        "import normzoo, torch\nfrom normzoo.norms import NoNorm\n"
+        "def named(name):\n"
+        "    @normzoo.register(name, paper='none', year=None, pools=set())\n"
+        "    class Named(NoNorm):\n"
+        "        def forward(self, x):\n"
+        "            NoNorm.times = getattr(NoNorm, 'times', 0) + (name == 'first')\n"
+        "            return super().forward(x) * (1 if name == 'first' else 0.5 ** (NoNorm.times > 0))\n"
+        "    return Named\n"
+        "First, Second = named('first'), named('second')\n",
+        encoding="utf-8",
+    )
+    asked = {"settings": {"ranks": "1"}, "seeds": 1, "load": [str(plugin)]}
+
+    def accuracy_of_second(out, names):
+        run = read_run(normzoo_bench.run(tiny, out=out, normalizers=names, **asked).folder)
+        return next(r.metrics for r in run.records.values() if r.settings["normalizer"] == "second" and r.series)
+
+    alone = accuracy_of_second(tmp_path / "alone", ["second"])
+    assert accuracy_of_second(tmp_path / "both", ["first", "second"]) == alone
+
+
+def test_a_file_that_changes_during_the_run_is_not_recorded_as_what_it_was(tiny, tmp_path, monkeypatch):
+    plugin = tmp_path / "changing.py"
+    text = (
+        "import normzoo\nfrom normzoo.norms import NoNorm\n"
+        "@normzoo.register('changing', paper='none', year=None, pools=set())\nclass Changing(NoNorm):\n    pass\n"
+    )
+    plugin.write_text(text, encoding="utf-8")
+    made = commands.plan(tiny, normalizers=["changing"], settings={"ranks": "1"}, seeds=1, load=[str(plugin)])
+    plugin.write_text(text + "# another\n", encoding="utf-8")  # after the plan, before the workers
+    result = run_plan(made, tmp_path / "run")
+    assert result.statuses == {"error": 2}
+    assert all("was changed during the run" in r.reason for r in read_run(tmp_path / "run").records.values())
+
+
+def test_a_record_whose_settings_were_edited_by_hand_does_not_count(tiny, ran):
+    victim = next(file for file in (ran.folder / "cells").glob("*.json") if "batch_norm" in file.read_text())
+    record = json.loads(victim.read_text(encoding="utf-8"))
+    record["settings"]["epochs" if record["measure"] == "accuracy" else "threads"] = 7
+    victim.write_text(json.dumps(record), encoding="utf-8")
+    assert victim.stem not in Store(ran.folder).finished(commands.plan(tiny), frozenset())[0]
+    assert normzoo_bench.run(tiny, out=ran.folder).measured == 1

@@ -74,4 +74,20 @@ def test_dealing_by_class_keeps_each_steps_samples_and_only_moves_them_between_r
 )
 def test_an_impossible_split_says_what_is_possible(settings, changes, message):
     with pytest.raises(UsageError, match=message):
-        splits.check(settings(**changes), classes=10)
+        splits.check(settings(**changes), present=10)
+
+
+def test_ranks_may_be_as_many_as_the_classes_that_are_present_and_no_more(settings):
+    few = settings(split="exclusive_classes", ranks=4, seed=3, train_samples=40)
+    splits.check(few, present=4)
+    with pytest.raises(
+        UsageError, match=r"4 ranks cannot own the 3 classes .*seed 3, train_samples 40.*at most 3 ranks"
+    ):
+        splits.check(few, present=3)
+
+
+def test_where_ranks_do_not_divide_the_classes_each_rank_still_gives_its_share(settings):
+    """As the docstring of the split says: 1/12 for each of six classes, 1/8 for each of four."""
+    epoch = splits.epochs(settings(ranks=4, split="exclusive_classes"), LABELS)
+    seen = np.concatenate([LABELS[epoch(number)].flatten() for number in range(20)])
+    assert np.bincount(seen) / len(seen) == pytest.approx([1 / 12] * 6 + [1 / 8] * 4, abs=0.01)

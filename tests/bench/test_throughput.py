@@ -66,8 +66,34 @@ def test_a_layer_that_is_off_against_float64_gets_no_speed(wrong_layer):
         throughput.measure(cell(normalizer=wrong_layer))
 
 
-def test_holding_a_layer_against_float64_leaves_its_state_as_it_was():
+@pytest.fixture
+def wrong_backward():
+    class Wrong(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * (1.01 if gradient.dtype == torch.float32 else 1)
+
+    @normzoo.register("wrong_backward", paper="none", year=None, pools=set())
+    class Layer(normzoo.card("none").factory):
+        def forward(self, x):
+            return super().forward(Wrong.apply(x))
+
+    return "wrong_backward"
+
+
+def test_a_layer_whose_gradient_is_off_gets_no_training_speed_though_its_output_is_right(wrong_backward):
+    assert throughput.measure(cell(normalizer=wrong_backward, direction="forward")).metrics["step_ms"] > 0
+    with pytest.raises(RuntimeError, match=r"off by .* against float64"):
+        throughput.measure(cell(normalizer=wrong_backward))
+
+
+def test_holding_a_layer_against_float64_leaves_it_as_it_was():
     layer = normzoo.create("batch_norm", 4)
-    throughput.error_vs_float64(layer, torch.randn(8, 4))
-    assert layer.running_mean.abs().max() == 0
-    assert layer.num_batches_tracked == 0
+    before = {key: value.clone() for key, value in layer.state_dict().items()}
+    throughput.error_vs_float64(layer, torch.randn(8, 4), backward=True)
+    assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
+    assert layer.weight.grad is None

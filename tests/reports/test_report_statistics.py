@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from normzoo_reports.statistics import holm, interval, seeds_needed, sign_flip
+from normzoo_reports.statistics import holm, interval, sign_flip
 from normzoo_reports.verdicts import hypotheses
+from normzoo_suites.claims import seeds_needed
 
 
 @pytest.fixture
@@ -91,6 +92,12 @@ def test_from_twenty_values_the_interval_is_near_students(random: np.random.Gene
     values = list(random.normal(0, 1, 24))
     expected = stats.t.interval(0.95, 23, plain.mean(values), plain.stdev(values) / 24**0.5)
     assert interval(values) == pytest.approx(expected, abs=0.12)
+
+
+def test_more_values_than_a_float_has_powers_of_two_have_an_interval(random: np.random.Generator) -> None:
+    """2.0 ** 1024 is no float."""
+    low, high = interval(list(random.normal(3, 1, 1024))) or (0.0, 0.0)
+    assert high - low == pytest.approx(2 * 1.96 / 1024**0.5, rel=0.1)
 
 
 def test_holm_gives_the_worked_example() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from normzoo_reports import Verdict, summary, words
 from normzoo_suites import Cell, Suite, change_suite
+from normzoo_suites.metrics import METRICS
 
 Change = dict[tuple[str, int, int], dict[str, Any]]
 
@@ -124,6 +125,34 @@ def test_a_diverged_run_counts_with_chance_accuracy(judged: Any) -> None:
     assert found.effect == pytest.approx(0.8)
 
 
+DIVERGED = {"status": "diverged", "reason": "not finite", "metrics": {"chance_accuracy": 0.1}}
+
+
+def test_pairs_that_diverged_on_both_sides_are_missing_and_decide_nothing(judged: Any) -> None:
+    """Chance less chance is 0, which would support an equal claim."""
+    found = judged({("batch_norm", ranks, seed): DIVERGED for ranks in (1, 5) for seed in range(10)})
+    verdict = found["eight_samples_are_enough"]
+    assert (verdict.outcome, verdict.reason, verdict.effect) == ("inconclusive", "10 pairs missing", None)
+    assert verdict.missing == ("both sides diverged (seed 0 to 9)",)
+
+
+def test_a_pair_that_diverged_on_one_side_counts_beside_one_that_diverged_on_both(judged: Any) -> None:
+    change = {("batch_norm", 20, seed): DIVERGED for seed in (3, 4)} | {("batch_norm", 1, 3): DIVERGED}
+    found = judged(change)["two_samples_hurt"]
+    assert (found.n, found.diverged, found.missing) == (9, 1, ("both sides diverged (seed 3)",))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told"),
+    [((), ""), ((2,), "; 1 of 10 pairs hold a diverged run"), ((2, 5), "; 2 of 10 pairs hold a diverged run")],
+)
+def test_an_effect_says_how_many_of_its_pairs_hold_a_diverged_run(
+    judged: Any, seeds: tuple[int, ...], told: str
+) -> None:
+    found = judged({("batch_norm", 20, seed): DIVERGED for seed in seeds})["two_samples_hurt"]
+    assert found.effect_text.endswith(f", n = 10{told}")
+
+
 def test_a_claim_with_a_missing_pair_does_not_loosen_the_correction_of_the_others(judged: Any) -> None:
     """One of six hypotheses has a smaller p, so this counts five times; the undecidable claim's p is smaller too."""
     values = accuracies({("batch_norm", 1): [0.9] * 10, ("batch_norm", 5): [0.9] * 10})
@@ -155,15 +184,18 @@ def test_a_claim_that_the_run_cannot_answer_is_not_asked(
     assert reason in found.reason
 
 
+@pytest.mark.parametrize("measured_again", [True, False])
 def test_a_claim_whose_sides_are_one_computation_is_not_asked(
-    make_run: Callable[..., Path], tiny: Callable[[int], Suite]
+    make_run: Callable[..., Path], tiny: Callable[[int], Suite], measured_again: bool
 ) -> None:
     suite = tiny(10)
     ids = {level(cell): cell.id for cell in suite.cells()}
 
     def same(cell: Cell) -> dict[str, Any]:
         name, ranks, seed = level(cell)
-        return {"same_as": ids[name, 1, seed]} if (name, ranks) == ("group_norm", 5) else {}
+        first = ids[name, 1, seed]
+        twin = {"twin_of": first, "same_as": None if measured_again else first}
+        return twin if (name, ranks) == ("group_norm", 5) else {}
 
     found = verdicts(make_run(suite, change=same))["eight_samples_hurt_group_norm"]
     assert (found.outcome, found.reason) == ("not asked", "both sides are the same computation by design")
@@ -171,6 +203,29 @@ def test_a_claim_whose_sides_are_one_computation_is_not_asked(
 
 def test_every_claim_of_quick_is_decided_on_numbers_like_the_real_ones(quick_run: Path) -> None:
     assert {verdict.outcome for verdict in summary(quick_run).verdicts} == {"supported"}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1e30, "1e+30"), (1e-30, "1e-30"), (2**53 - 1, "9007199254740991"), (40.0, "40"), (0.0005, "0.0005"), ("x", "x")],
+)
+def test_a_setting_is_told_without_a_row_of_zeros(value: Any, text: str) -> None:
+    assert words.show_value(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(1e30, "1e+30×"), (0.00123, "0.00123×"), (1.619, "1.62×")])
+def test_a_ratio_is_told_without_a_row_of_zeros(value: float, text: str) -> None:
+    assert words.show("step_ms_ratio", value) == text
+
+
+def test_an_interval_names_no_unit() -> None:
+    """Its value beside it does."""
+    assert words.show_range("step_ms_ratio", 1.41, 1.85) == "[1.41, 1.85]"
+    assert words.show_range("test_accuracy", 0.972, 1.0) == "[97.2, 100.0]"
+
+
+def test_every_metric_that_has_words_is_one_that_a_measure_gives() -> None:
+    assert set(words.METRICS) <= {metric for metrics in METRICS.values() for metric in metrics}
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.0123, "+1.2 points"), (-0.5, "−50.0 points"), (-0.0004, "0.0 points")])

@@ -6,6 +6,7 @@ import pytest
 from torch import nn
 
 import normzoo
+from normzoo import plugins, registry
 from normzoo.registry import POOLS
 
 CLAIMS = {"paper": "none", "year": 2025, "pools": {"space"}}
@@ -111,3 +112,24 @@ def test_only_batch_norms_keep_statistics_that_training_never_reads() -> None:
     cards = [card for card in map(normzoo.card, normzoo.names()) if card.built_in]
     assert {card.name for card in cards if card.running_stats} == {"batch_norm", "sync_batch_norm", "batch_renorm"}
     assert {card.name for card in cards if card.eval_only_stats} == {"batch_norm", "sync_batch_norm"}
+
+
+def test_the_source_hash_covers_what_lies_beside_a_normalizers_file(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    plugin = tmp_path / "leaning.py"
+    plugin.write_text(
+        "import normzoo\nfrom leaned_on import scale\n"
+        "@normzoo.register('leaning', paper='none', year=None, pools=set())\n"
+        "class Leaning(normzoo.norms.NoNorm):\n    def forward(self, x):\n        return scale(super().forward(x))\n",
+        encoding="utf-8",
+    )
+
+    def hash_with(helper):
+        (tmp_path / "leaned_on.py").write_text(helper, encoding="utf-8")
+        plugins.load(plugin)
+        card = registry.card("leaning")
+        return registry.Card(**{field: getattr(card, field) for field in card.__dataclass_fields__}).source_hash
+
+    one = hash_with("def scale(x):\n    return x\n")
+    assert one == hash_with("def scale(x):\n    return x\n")
+    assert one != hash_with("def scale(x):\n    return 2 * x\n")
