@@ -5,7 +5,7 @@
 """
 
 from normzoo.convert import CannotConvertError, convert
-from normzoo.norms._common import TooFewValuesError
+from normzoo.norms._common import TooFewValuesError, keep_buffers_wide
 from normzoo.plugins import PluginError, load_entry_points
 from normzoo.registry import (
     Card,
@@ -29,6 +29,7 @@ __all__ = [
     "check_options",
     "convert",
     "create",
+    "keep_buffers_wide",
     "names",
     "register",
 ]

@@ -24,7 +24,7 @@ from normzoo_reports.svg import to_svg
 BATCH_LIKE = ("local_batch", "batch_size", "ranks")
 """Settings that grow by factors: their axis is logarithmic with base 2."""
 
-_DODGE = 0.07  # in doublings: series of equal accuracy would else hide one another
+_DODGE = 0.03  # in doublings: series of equal accuracy would else hide one another
 _LOOK: Any = {  # newer matplotlib types every key, older ones know less of them
     "svg.fonttype": "none",
     "svg.hashsalt": "normzoo",

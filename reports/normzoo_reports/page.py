@@ -30,6 +30,7 @@ def render(run: Run) -> str:
         "summary": summary,
         "counted": _counted(summary.statuses, summary.same),
         "found": _found(summary.verdicts),
+        "measured": sections.measured(run),
         "needed": seeds_needed(len(summary.verdicts)),
         "figures": [show_figure(figure, run, table, f"f{i}") for i, figure in enumerate(run.suite.figures, start=1)],
         "timings": sections.timings(run, table),

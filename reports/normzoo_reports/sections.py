@@ -159,11 +159,12 @@ def _no_card(name: str) -> Card:
 
 def _card(name: str, card: dict[str, Any], options: dict[str, list[str]]) -> Card:
     pools = card.get("pools") or ["nothing"]
-    facts = (
+    said = (
         ("paper", str(card.get("paper", "–"))),
-        ("year", str(card.get("year", "–"))),
+        ("year", str(card.get("year") or "")),
         ("pools over", ", ".join(map(str, pools))),
     )
+    facts = tuple(fact for fact in said if fact[1])
     every = [(measure, "; or ".join(built)) for measure, built in options.items() if built]
     # options that hold for one measure only, as the trainer sets them, are said to
     alike = len(every) == len(options) and len({built for _, built in every}) == 1
@@ -197,7 +198,31 @@ def _key(environment: dict[str, Any], but: str = "") -> str:
 
 
 def _facts(environment: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple((key, _text(value)) for key, value in environment.items())
+    return tuple((key, _text(value)) for key, value in environment.items() if value not in ("", None))
+
+
+def measured(run: Run) -> str:
+    """Say in one line what was measured, and on what: "mlp on digits, 6 epochs, batches of 40, 10 seeds; …"."""
+    settings = [cell.settings.model_dump() for cell in run.cells if cell.measure == "accuracy"]
+    told = {key: dict.fromkeys(words.show_value(one[key]) for one in settings) for key in _TOLD} if settings else {}
+    parts = [template.format(" or ".join(told[key])) for key, template in _TOLD.items() if told]
+    if settings:
+        parts.append(words.count(len({one["seed"] for one in settings}), "seed"))
+    homes = environments(run)
+    facts = dict(homes[0].facts) if homes else {}
+    machine = [facts[key] for key in ("gpu", "cpu") if facts.get(key)]
+    machine += [f"torch {facts['torch']}"] if facts.get("torch") else []
+    return "; ".join(filter(None, (", ".join(parts), ", ".join(machine))))
+
+
+_TOLD = {
+    "model": "{}",
+    "dataset": "on {}",
+    "epochs": "{} epochs",
+    "batch_size": "batches of {}",
+    "learning_rate": "learning rate {}",
+}
+"""The settings that a reader must know before any number, and how they read."""
 
 
 def differing(found: Iterable[Environment]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 METRICS = {
     "test_accuracy": "test accuracy",
-    "test_accuracy_mean_buffers": "test accuracy, buffers averaged over ranks",
+    "test_accuracy_mean_buffers": "test accuracy, mean buffers",
     "train_accuracy": "training accuracy, running over the last epoch",
     "step_ms_ratio": "time relative to batch norm",
     "step_ms": "time of one step (ms)",

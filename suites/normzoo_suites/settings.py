@@ -94,7 +94,9 @@ class AccuracySettings(Settings):
     dealing: CallText = "shuffled"
     buffers: Literal["rank0", "mean"] = "rank0"
     learning_rate: Rate = 0.1
-    weight_decay: Annotated[float, Field(ge=0, le=_LARGEST_RATE), AfterValidator(abs)] = 5e-4  # abs: -0.0 is 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=_LARGEST_RATE, allow_inf_nan=False), AfterValidator(abs)] = (
+        5e-4  # abs: -0.0 is 0.0
+    )
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0  # what numpy's and scikit-learn's draws take
 
     @model_validator(mode="after")
