@@ -212,7 +212,7 @@ def measured(run: Run) -> str:
     facts = dict(homes[0].facts) if homes else {}
     machine = [facts[key] for key in ("gpu", "cpu") if facts.get(key)]
     machine += [f"torch {facts['torch']}"] if facts.get("torch") else []
-    return "; ".join(filter(None, (", ".join(parts), ", ".join(machine))))
+    return "; ".join(filter(None, (", ".join(parts).replace(", on ", " on ", 1), ", ".join(machine))))
 
 
 _TOLD = {
