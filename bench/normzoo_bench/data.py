@@ -166,7 +166,17 @@ def find(text: str) -> Source:
             f"unknown data set {call.name!r}: it is neither embedded ({', '.join(EMBEDDED)}), "
             "nor a folder here, nor a hub id"
         )
+    if folder.parent != Path() and folder.parent.is_dir():
+        # a hub id looks the same, and asking the hub for a slip of the keyboard takes half a minute
+        raise UsageError(
+            f"there is no folder {folder.name!r} in {call.name.rpartition('/')[0]}; it holds: {_held(folder)}"
+        )
     return Source(str(call), call.name, call.options)
+
+
+def _held(folder: Path) -> str:
+    names = sorted(path.name for path in folder.parent.iterdir() if path.is_dir())
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "no folder"
 
 
 def _folder_name(folder: Path) -> str:

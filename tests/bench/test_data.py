@@ -555,3 +555,11 @@ def test_a_full_disk_says_what_to_set_and_leaves_no_half_file(tmp_path, monkeypa
     with pytest.raises(UsageError, match="failed writing file; set NORMZOO_CACHE"):
         loaded(str(parquet_folder(tmp_path, train=table())))
     assert not list(data.cache_folder().glob("*.part"))
+
+
+def test_a_misspelt_folder_beside_others_is_not_taken_for_a_hub_id(tmp_path, monkeypatch):
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="there is no folder 'cast' in photos; it holds: cats"):
+        data.find("photos/cast")
+    assert data.find("someone/cats").where == "someone/cats"
