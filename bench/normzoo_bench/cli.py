@@ -54,7 +54,7 @@ def main() -> None:
     """Run the command line; a user's mistake gets one message and exit code 2, never a traceback."""
     try:
         app()
-    except Exception as error:
+    except Exception as error:  # of every room's own kind; what is not ours is raised again
         if not type(error).__module__.startswith("normzoo"):
             raise  # a fault of ours: its traceback is wanted
         err_console.print(f"normzoo: {error}", style="red", markup=False, soft_wrap=True)

@@ -31,7 +31,7 @@ def main(folder: Path, rank: int) -> None:
             torch.save(session(card, inputs(card, rank)), folder / f"{index}-{rank}.pt")
             dist.barrier()  # the other processes may be ended once one has failed: by then all earlier cards are done
         dist.destroy_process_group()
-    except Exception as error:
+    except Exception as error:  # told to the process that waits for it, which names the card
         first = str(error).partition("\n")[0]
         (folder / f"error-{rank}.txt").write_text(f"rank {rank} raised {type(error).__name__}: {first}")
         raise

@@ -87,8 +87,8 @@ def test_a_cell_reads_back_from_json_with_the_same_id(cell: Make) -> None:
 )
 def test_the_linear_rule_scales_the_rate_with_the_batch(cell: Make, told: dict[str, object], rate: float) -> None:
     """0.1 per 160 samples is a quarter of that with 40 (arXiv:1706.02677)."""
-    assert cell(**told).settings.rate() == pytest.approx(rate)  # type: ignore[attr-defined]
+    assert cell(**told).settings.rate() == pytest.approx(rate)  # type: ignore[attr-defined]  # of this measure
 
 
 def test_a_shape_is_the_batch_then_channels_then_space(cell: Make) -> None:
-    assert cell("throughput", shape="64x7x5").settings.sizes() == (40, 64, 7, 5)  # type: ignore[attr-defined]
+    assert cell("throughput", shape="64x7x5").settings.sizes() == (40, 64, 7, 5)  # type: ignore[attr-defined]  # of this measure

@@ -39,7 +39,7 @@ def test_a_suite_is_loaded_from_any_path(tmp_path: Path, small_text: str) -> Non
 
 def test_the_cells_are_every_combination_of_the_axes(small: Suite) -> None:
     accuracy = [cell.settings for cell in small.cells() if cell.measure == "accuracy"]
-    found = {(s.normalizer, s.ranks, s.seed) for s in accuracy}  # type: ignore[attr-defined]
+    found = {(s.normalizer, s.ranks, s.seed) for s in accuracy}  # type: ignore[attr-defined]  # of this measure
     assert found == {(n, r, s) for n in ("batch_norm", "group_norm(groups=8)") for r in (1, 20) for s in (0, 1, 2)}
     assert len(accuracy) == 12
 
