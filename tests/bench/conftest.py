@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datasets
 import pytest
 import torch
 
@@ -54,3 +55,10 @@ def tiny(tmp_path_factory):
     file = tmp_path_factory.mktemp("suite") / "tiny.toml"
     file.write_text(TINY_SUITE, encoding="utf-8")
     return str(file)
+
+
+@pytest.fixture
+def own_caches(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("NORMZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("hf"))
+    data.load.cache_clear()
