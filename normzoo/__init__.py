@@ -5,8 +5,10 @@
 """
 
 from normzoo.convert import CannotConvertError, convert
+from normzoo.kernels.recompute import is_recomputing
 from normzoo.norms._common import TooFewValuesError, keep_buffers_wide
 from normzoo.plugins import PluginError, load_entry_points
+from normzoo.population import CannotRecalibrateError, recalibrate
 from normzoo.registry import (
     Card,
     NormalizerOptionError,
@@ -20,6 +22,7 @@ from normzoo.registry import (
 
 __all__ = [
     "CannotConvertError",
+    "CannotRecalibrateError",
     "Card",
     "NormalizerOptionError",
     "PluginError",
@@ -29,8 +32,10 @@ __all__ = [
     "check_options",
     "convert",
     "create",
+    "is_recomputing",
     "keep_buffers_wide",
     "names",
+    "recalibrate",
     "register",
 ]
 

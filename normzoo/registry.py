@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import functools
 import hashlib
@@ -20,6 +21,7 @@ POOLS = frozenset({"rank", "batch", "group", "channel", "space"})
 
 Normalizer = TypeVar("Normalizer", bound=type[nn.Module])
 _cards: dict[str, Card] = {}
+_ZOO = Path(__file__).parent
 
 
 class UnknownNormalizerError(LookupError):
@@ -83,12 +85,12 @@ class Card:
 
     @functools.cached_property
     def source_hash(self) -> str:
-        """Twelve hex digits over its source: the file that defines it, and what of the zoo's norms that builds on."""
+        """Twelve hex digits over its source: the file that defines it, and what of the zoo that builds on."""
         digest = hashlib.sha256()
-        for name in sorted(_modules_behind(self.factory.__module__)):
-            file = getattr(sys.modules[name], "__file__", None)
-            digest.update(Path(file).read_bytes() if file else self.factory.__qualname__.encode())
-        return digest.hexdigest()[:12]
+        files = _files_behind(self.factory.__module__)
+        for file in sorted(files, key=lambda file: (file.name, str(file))):
+            digest.update(file.read_bytes())
+        return (digest if files else hashlib.sha256(self.factory.__qualname__.encode())).hexdigest()[:12]
 
     def smallest_batch(self, space: Iterable[int] = ()) -> int:
         """Give the fewest samples that it trains on at these space sizes."""
@@ -195,15 +197,26 @@ def _same_class(one: type, other: type) -> bool:
     return one is other or origin(one) == origin(other)
 
 
+def _files_behind(module: str) -> set[Path]:
+    """Give the files of a module and of what it takes something from, kernels that are imported late among them."""
+    files = {Path(file) for name in _modules_behind(module) if (file := getattr(sys.modules[name], "__file__", None))}
+    waiting = [file for file in files if file.parent.parent == _ZOO]
+    while waiting:
+        late = _imported_from_the_zoo(waiting.pop()) - files
+        files |= late
+        waiting += late
+    return files
+
+
 def _modules_behind(name: str, seen: frozenset[str] = frozenset()) -> frozenset[str]:
-    """Name a module, and those it takes something from: of the zoo's norms, or lying beside it in its folder."""
+    """Name a module, and those it takes something from: of the zoo, or lying beside it in its folder."""
     seen |= {name}
     home = _folder(name)
     for value in list(vars(sys.modules[name]).values()):
         origin = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
         if isinstance(origin, str) and origin in sys.modules and origin not in seen:
             beside = home is not None and _folder(origin) == home
-            if origin.startswith("normzoo.norms.") or beside:
+            if origin.startswith(("normzoo.norms.", "normzoo.kernels.")) or beside:
                 seen = _modules_behind(origin, seen)
     return seen
 
@@ -211,3 +224,13 @@ def _modules_behind(name: str, seen: frozenset[str] = frozenset()) -> frozenset[
 def _folder(module: str) -> Path | None:
     file = getattr(sys.modules[module], "__file__", None)
     return Path(file).parent if file else None
+
+
+def _imported_from_the_zoo(file: Path) -> set[Path]:
+    """Give the zoo's norms and kernels that a file of them imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("normzoo."):
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            found |= {_ZOO.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in names}
+    return {path for path in found if path.parent.name in ("norms", "kernels") and path.exists()}

@@ -78,9 +78,23 @@ def test_only_the_command_line_and_its_types_see_the_reports() -> None:
 
 
 def test_the_zoo_imports_torch_and_the_standard_library_only() -> None:
+    """And Triton, which comes with torch where it has a use, in the kernels that are named after it."""
     for file in modules("normzoo"):
-        foreign = imported(file) - {"normzoo", "torch"} - sys.stdlib_module_names
+        known = {"normzoo", "torch"} | ({"triton"} if file.name.startswith("triton_") else set())
+        foreign = imported(file) - known - sys.stdlib_module_names
         assert not foreign, f"{file.relative_to(HOUSE)} imports {', '.join(sorted(foreign))}"
+
+
+def test_importing_the_zoo_imports_no_triton() -> None:
+    code = "import normzoo, sys; print(*(name for name in sys.modules if 'triton_' in name and 'normzoo' in name))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert not done.stdout.strip()
 
 
 @pytest.mark.parametrize("room", ["normzoo_suites", "normzoo_reports"])

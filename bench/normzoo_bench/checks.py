@@ -137,7 +137,7 @@ def _require_samples_first(model: nn.Module, card: Card, shape: models.Shape) ->
     hooks = [layer.register_forward_pre_hook(functools.partial(look, name)) for name, layer in layers]
     try:
         with torch.no_grad():
-            model.eval()(torch.zeros(count, *shape))
+            model.train()(torch.zeros(count, *shape))  # in training, where every option of a normalizer is used
     finally:
         for hook in hooks:
             hook.remove()

@@ -6,6 +6,7 @@ Nothing here touches torch's global random numbers: checking a normalizer must n
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -74,15 +75,17 @@ def run(module: nn.Module, x: Tensor) -> Tensor:
     return y  # type: ignore[no-any-return]  # a module's call is untyped
 
 
-def step(module: nn.Module, x: Tensor, loads: Tensor | None = None) -> dict[str, Tensor]:
-    """Run forward and backward on the module itself; give output and gradients by name.
+def step(
+    module: nn.Module, x: Tensor, loads: Tensor | None = None, call: Callable[[Tensor], Tensor] | None = None
+) -> dict[str, Tensor]:
+    """Run forward and backward on the module itself, or a call of it; give output and gradients by name.
 
     The loss is the sum of the outputs times their loads; a plain sum of normalized values would have no gradient.
     """
     loads = draw(x.shape[0], space=tuple(x.shape[2:]), seed=9) if loads is None else loads
     x = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
     module.zero_grad()
-    y = module(x)
+    y = (call or module)(x)
     (y * loads.to(y.dtype)).sum().backward()
     found = {"output": y.detach(), "gradient of x": x.grad}
     found |= {f"gradient of {name}": parameter.grad for name, parameter in module.named_parameters()}

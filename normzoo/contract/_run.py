@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from normzoo.contract import _dependence, _form, _gradients, _state
+from normzoo.contract import (
+    _compiled,
+    _converted,
+    _dependence,
+    _form,
+    _gradients,
+    _means,
+    _state,
+    _training,
+)
 from normzoo.contract._processes import check_two_processes_behave_as_the_pools_say, faults_of
 from normzoo.registry import Card
 from normzoo.registry import card as card_of
@@ -28,7 +37,7 @@ CHECKS: list[Check] = [
     _form.check_single_value_is_refused,
     _form.check_smallest_batch_is_accepted,
     _form.check_constant_input_stays_finite,
-    _form.check_large_means_do_no_harm,
+    _means.check_large_means_do_no_harm,
     _dependence.check_training_depends_on_the_declared_pools,
     _dependence.check_eval_ignores_batch_mates,
     _dependence.check_eval_takes_an_empty_batch,
@@ -39,9 +48,15 @@ CHECKS: list[Check] = [
     _state.check_state_dict_round_trip_continues_identically,
     _state.check_same_input_gives_same_output,
     _state.check_no_random_numbers_are_drawn,
+    _training.check_gradients_accumulate,
+    _training.check_buffers_may_be_written_between_forward_and_backward,
+    _training.check_checkpointing_changes_nothing,
+    _training.check_bfloat16_statistics_do_not_stall,
+    _converted.check_convert_keeps_the_memory_layout,
+    _compiled.check_compiles_whole,
     check_two_processes_behave_as_the_pools_say,
 ]
-"""Every check, the cheap ones first; only the last starts processes (a few seconds)."""
+"""Every check, the cheap ones first; the last but one loads a compiler, and the last starts processes (seconds)."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from normzoo.norms.sync_batch_norm import SyncBatchNorm
 from normzoo.norms.layer_norm import LayerNorm
 from normzoo.norms.group_norm import GroupNorm
 from normzoo.norms.batch_renorm import BatchRenorm
+from normzoo.norms.sync_batch_renorm import SyncBatchRenorm
 from normzoo.norms.layer_norm_channels import LayerNormChannels
 from normzoo.norms.none import NoNorm
 
@@ -18,4 +19,5 @@ __all__ = [
     "LayerNormChannels",
     "NoNorm",
     "SyncBatchNorm",
+    "SyncBatchRenorm",
 ]

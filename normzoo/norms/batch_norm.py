@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Self
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from normzoo.norms._common import check_batch_values, check_channels, keep_buffers_wide, like_input, wide
+from normzoo.kernels.forms import channels_innermost, like_input, wide
+from normzoo.kernels.moments import batch_moments
+from normzoo.kernels.normalize import Moments, normalize
+from normzoo.kernels.recompute import is_recomputing
+from normzoo.norms._common import check_batch_values, check_channels, keep_buffers_wide
 from normzoo.registry import register
 
 
@@ -30,6 +35,10 @@ class BatchNorm(_BatchNorm):
     running statistics. ``momentum`` is torch's: the weight of the new batch. Buffers stay float32 when parameters are
     narrower.
 
+    Where torch's are wrong they are not used: on CPUs in channels_last it sums all rows in float32, and large batches
+    with a large mean lose their variance; this layer sums in parts. Besides, unlike torch's, it may be checkpointed
+    (statistics move once), and its buffers may be written between forward and backward.
+
     Raises:
         TooFewValuesError: in training, with fewer than 2 values per channel.
 
@@ -45,6 +54,10 @@ class BatchNorm(_BatchNorm):
         """Normalize x [N, C, *space]."""
         return batch_norm(self, x)
 
+    def set_population(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Take mean and biased variance [C] of ``count`` values per channel as running statistics."""
+        set_population(self, mean, var, count)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's has no types
         return keep_buffers_wide(self)
@@ -53,23 +66,63 @@ class BatchNorm(_BatchNorm):
 def batch_norm(module: _NormBase, x: Tensor) -> Tensor:
     """Normalize x [N, C, *space] with a module's parameters and buffers, by this process's batch alone."""
     check_channels(x, module.weight.shape[0])
-    if module.training:
-        check_batch_values(x)
-        count_batch(module)
-    y = F.batch_norm(
-        x,
-        module.running_mean,
-        module.running_var,
-        wide(module.weight),
-        wide(module.bias),
-        module.training,
-        module.momentum or 0.0,
-        module.eps,
-    )
+    weight, bias = wide(module.weight), wide(module.bias)
+    if not module.training:
+        return like_input(F.batch_norm(x, module.running_mean, module.running_var, weight, bias, eps=module.eps), x)
+    check_batch_values(x)
+    if _torch_loses_the_mean(x):
+        with torch.no_grad():
+            mean, var = batch_moments(x)
+            move(module, mean, var, x.numel() // x.shape[1])
+            moments = Moments(mean, var, torch.rsqrt(var + module.eps))
+        return normalize(x, weight, bias, moments, module.eps)
+    moved = _moved(module)
+    y = F.batch_norm(x, *moved, weight, bias, training=True, momentum=module.momentum or 0.0, eps=module.eps)
     return like_input(y, x)
 
 
-def count_batch(module: _NormBase) -> None:
-    """Count one training step in ``num_batches_tracked``."""
+def move(module: _NormBase, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
+    """Move the running statistics of a module towards the mean and biased variance [C] of ``count`` values.
+
+    To be called without gradients. A checkpoint's recomputation moves nothing.
+    """
+    if is_recomputing():
+        return
+    _count_batch(module)
+    for buffer, value in ((module.running_mean, mean), (module.running_var, var * (count / (count - 1)))):
+        if buffer is not None:
+            buffer.lerp_(value, module.momentum or 0.0)
+
+
+@torch.no_grad()
+def set_population(module: _NormBase, mean: Tensor, var: Tensor, count: int) -> None:
+    """Write population statistics into the running ones; the variance as the unbiased one."""
+    module.running_mean.copy_(mean)  # type: ignore[union-attr]  # a layer of ours has them
+    module.running_var.copy_(var * (count / (count - 1)))  # type: ignore[union-attr]
+
+
+def _torch_loses_the_mean(x: Tensor) -> bool:
+    """Tell whether torch's kernel sums many rows in float32: its CPU one for channels_last."""
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or x.dtype == torch.float64:
+        return False
+    return x.dim() > 2 and channels_innermost(x)
+
+
+def _moved(module: _NormBase) -> tuple[Tensor | None, Tensor | None]:
+    """Give the buffers that torch's kernel is to move: copies in a recomputation."""
+    mean, var = module.running_mean, module.running_var
+    if mean is None or var is None:
+        return None, None
+    if is_recomputing():
+        return mean.clone(), var.clone()
+    _count_batch(module)
+    if torch.compiler.is_compiling():
+        return mean, var
+    # `.data` shares the values and not the version: torch saves the buffers for a backward that does not read them, and
+    # would refuse it once they were written
+    return mean.data, var.data
+
+
+def _count_batch(module: _NormBase) -> None:
     if module.num_batches_tracked is not None:
         module.num_batches_tracked.add_(1)

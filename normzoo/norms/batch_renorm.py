@@ -7,12 +7,15 @@ from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from normzoo.norms._common import check_batch_values, check_channels, keep_buffers_wide, like_input, wide
+from normzoo.kernels.forms import like_input, wide
+from normzoo.kernels.moments import NO_EPS, batch_moments
+from normzoo.kernels.normalize import Correction, Moments, affine, normalize
+from normzoo.kernels.ranks import Ranks
+from normzoo.kernels.recompute import Corrections, is_recomputing
+from normzoo.kernels.renorm import Running, Schedule, correct, corrected
+from normzoo.norms._common import check_batch_values, check_channels, keep_buffers_wide
 from normzoo.registry import register
-
-NO_EPS = 1e-30  # the running std already holds eps; torch's kernel wants one above 0, and this one changes no variance
 
 Average = Literal["exponential", "cumulative"]
 
@@ -61,6 +64,7 @@ class BatchRenorm(nn.Module):
             )
         if average not in get_args(Average):
             raise ValueError(f"average is one of {', '.join(get_args(Average))}, got {average!r}")
+        self._corrections = Corrections()
         self.eps, self.momentum, self.average = eps, momentum, average
         self.r_max, self.d_max, self.warmup_steps = r_max, d_max, warmup_steps
         self.weight = nn.Parameter(torch.ones(num_features))
@@ -79,43 +83,33 @@ class BatchRenorm(nn.Module):
         check_channels(x, self.weight.shape[0])
         weight, bias = wide(self.weight), wide(self.bias)
         if not self.training:
-            y = F.batch_norm(x, self.running_mean, self.running_std.square(), weight, bias, eps=NO_EPS)
-            return like_input(y, x)
+            return like_input(affine(x, weight, bias, self.running_mean, self.running_std.square(), NO_EPS), x)
+        with torch.no_grad():
+            mean, var, ranks = self._statistics(x)
+            moments, correction = self._correct(mean, var, weight, bias)
+        return normalize(x, weight, bias, moments, self.eps, correction, ranks)
+
+    def set_population(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Take mean and biased variance [C] of ``count`` values per channel as moving statistics."""
+        with torch.no_grad():
+            self.running_mean.copy_(mean)
+            self.running_std.copy_(torch.sqrt(var + self.eps))
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor, Ranks | None]:
+        """Give the mean and biased variance [C] that x is normalized by, and the ranks that they are over."""
         check_batch_values(x)
-        mean, std = self._batch_statistics(x.detach())
-        r, d = self._correction(mean, std)
-        self._update(mean, std)
-        # γ(r·x̂ + d) + β is batch norm with weight γr and bias β + γd; its backward is the paper's, r and d constant
-        y = F.batch_norm(x, None, None, weight * r, bias + weight * d, training=True, eps=self.eps)
-        return like_input(y, x)
+        return *batch_moments(x), None
 
-    def _batch_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        axes = [0, *range(2, x.dim())]
-        var, mean = torch.var_mean(x.to(self.running_mean.dtype), axes, correction=0)  # [C] each
-        return mean, torch.sqrt(var + self.eps)
-
-    def _correction(self, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-        r_max, d_max = self._limits()
-        r = torch.clamp(std / self.running_std, 1 / r_max, r_max)
-        d = torch.clamp((mean - self.running_mean) / self.running_std, -d_max, d_max)
-        return r, d
-
-    def _limits(self) -> tuple[Tensor, Tensor]:
-        """Give r_max and d_max of this step, as tensors on the device: numbers would freeze in a captured graph."""
-        part = self.num_batches_tracked.to(self.running_mean.dtype) / max(self.warmup_steps, 1)  # of the warm-up
-        done = torch.ones_like(part)
-        r_part = torch.clamp((part - 0.125) / 0.875, 0, 1) if self.warmup_steps else done
-        d_part = torch.clamp((part - 0.125) / 0.5, 0, 1) if self.warmup_steps else done
-        return 1 + (self.r_max - 1) * r_part, self.d_max * d_part
-
-    @torch.no_grad()
-    def _update(self, mean: Tensor, std: Tensor) -> None:
-        self.num_batches_tracked.add_(1)
-        weight: Tensor | float = self.momentum
-        if self.average == "cumulative":
-            weight = torch.clamp(1 / self.num_batches_tracked.to(mean.dtype), min=self.momentum)
-        self.running_mean.lerp_(mean, weight)
-        self.running_std.lerp_(std, weight)
+    def _correct(self, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> tuple[Moments, Correction]:
+        if is_recomputing():
+            std = torch.sqrt(var + self.eps)
+            return Moments(mean, var, std.reciprocal()), corrected(*self._corrections.find(mean, std), weight, bias)
+        running = Running(self.running_mean, self.running_std, self.num_batches_tracked)
+        limits = Schedule(self.momentum, self.r_max, self.d_max, self.warmup_steps, self.average == "cumulative")
+        moments, correction = correct(mean, var, self.eps, running, weight, bias, limits)
+        if not torch.compiler.is_compiling():
+            self._corrections.keep(mean, correction.r, correction.d)
+        return moments, correction
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's has no types

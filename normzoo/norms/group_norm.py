@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from normzoo.norms._common import check_channels, check_sample_values, normalize_groups
+from normzoo.kernels.groups import group_norm
+from normzoo.norms._common import check_channels, check_sample_values
 from normzoo.registry import register
 
 
@@ -34,7 +35,7 @@ class GroupNorm(nn.Module):
         """Normalize x [N, C, *space]."""
         check_channels(x, self.weight.shape[0])
         check_sample_values(x, x.shape[1] // self.groups)
-        return normalize_groups(x, self.groups, self.weight, self.bias, self.eps)
+        return group_norm(x, self.groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         """Show groups and eps."""

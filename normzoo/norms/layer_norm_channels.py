@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from normzoo.norms._common import TooFewValuesError, check_channels, for_kernel, like_input
+from normzoo.kernels.layers import layer_norm_channels
+from normzoo.norms._common import TooFewValuesError, check_channels
 from normzoo.registry import register
 
 
@@ -33,9 +33,7 @@ class LayerNormChannels(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x [N, C, *space]."""
         check_channels(x, self.weight.shape[0])
-        last = x.movedim(1, -1)  # [N, *space, C]
-        y = F.layer_norm(last, (x.shape[1],), for_kernel(self.weight, x), for_kernel(self.bias, x), self.eps)
-        return like_input(y.movedim(-1, 1), x)
+        return layer_norm_channels(x, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         """Show channels and eps."""

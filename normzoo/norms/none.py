@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from normzoo.norms._common import check_channels, like_input
+from normzoo.kernels.forms import like_input
+from normzoo.norms._common import check_channels
 from normzoo.registry import register
 
 

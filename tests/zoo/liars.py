@@ -1,6 +1,7 @@
 """Normalizers that lie: each is honest in all but the one thing that its docstring says.
 
-Loaded as a plugin file by the tests of the contract kit; the names tell what is wrong.
+Loaded as a plugin file by the tests of the contract kit; the names tell what is wrong. Those that lie about training
+and memory stand in ``liars_in_training.py``.
 """
 
 from __future__ import annotations
@@ -9,45 +10,11 @@ import itertools
 import math
 
 import torch
+from honest import Honest, HonestMoving, moments
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import normzoo
-
-
-def wide(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
-
-
-def moments(x: Tensor, axes: list[int]) -> tuple[Tensor, Tensor]:
-    mean = wide(x).mean(axes, keepdim=True)
-    return (wide(x) - mean).square().mean(axes, keepdim=True), mean
-
-
-class Honest(nn.Module):
-    """Instance normalization that keeps its contract."""
-
-    def __init__(self, num_features: int, *, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(num_features))
-        self.bias = nn.Parameter(torch.zeros(num_features))
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.refuse(x)
-        return self.normalize(x, *self.statistics(x))
-
-    def refuse(self, x: Tensor) -> None:
-        if x.shape[1] != len(self.weight) or math.prod(x.shape[2:]) < 2:
-            raise ValueError("refused")
-
-    def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return moments(x, list(range(2, x.dim())))
-
-    def normalize(self, x: Tensor, var: Tensor, mean: Tensor) -> Tensor:
-        shape = (1, -1, *[1] * (x.dim() - 2))
-        y = (wide(x) - mean) * torch.rsqrt(var + self.eps) * self.weight.view(shape) + self.bias.view(shape)
-        return y.to(x.dtype)
 
 
 def lie(name: str, pools: set[str] | None = None, **claims: bool):  # type: ignore[no-untyped-def]  # a decorator
@@ -112,14 +79,6 @@ class WidensBfloat16(Honest):
         return super().normalize(x if x.dtype != torch.bfloat16 else x.float(), var, mean)
 
 
-@lie("forgets_the_layout")
-class ForgetsTheLayout(Honest):
-    """Its output is contiguous whatever the input is."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).contiguous()
-
-
 @lie("drops_a_space_axis")
 class DropsASpaceAxis(Honest):
     """It flattens volumes."""
@@ -163,16 +122,6 @@ class DividesByZero(Honest):
 
     def __init__(self, num_features: int) -> None:
         super().__init__(num_features, eps=0.0)
-
-
-@lie("cancels")
-class Cancels(Honest):
-    """Its variance is E[x²] − E[x]², kept from falling below zero."""
-
-    def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        axes = list(range(2, x.dim()))
-        mean = wide(x).mean(axes, keepdim=True)
-        return (wide(x).square().mean(axes, keepdim=True) - mean.square()).clamp(min=0), mean
 
 
 @lie("detaches_its_deviation")
@@ -238,19 +187,7 @@ class CountsCallsOfAll(Honest):
     calls = itertools.count()
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) * (1 + 1e-5 * (next(self.calls) if x.dtype == torch.float32 else 0))
-
-
-class Moving(nn.BatchNorm1d):
-    """torch's batch norm for any number of space axes, with its claims kept but for the width of buffers."""
-
-    def _check_input_dim(self, x: Tensor) -> None:
-        if x.shape[1] != self.num_features:
-            raise ValueError("refused")
-
-
-class HonestMoving(normzoo.card("batch_norm").factory):  # type: ignore[misc]  # a class found by its name
-    """Batch norm under another name."""
+        return super().forward(x) * (1 + 1e-6 * (next(self.calls) if x.dtype == torch.float32 else 0))
 
 
 BATCH = {"batch", "space"}
@@ -263,9 +200,6 @@ class HidesAPart(normzoo.card("batch_renorm").factory):  # type: ignore[misc]  #
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
         return y + 0.1 * y.detach()
-
-
-lie("narrows_its_buffers", BATCH, running_stats=True, eval_only_stats=True)(Moving)
 
 
 @lie("moves_in_eval", BATCH, running_stats=True, eval_only_stats=True)

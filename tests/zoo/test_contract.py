@@ -15,7 +15,7 @@ from torch.autograd.gradcheck import GradcheckError
 
 import normzoo
 from normzoo import contract
-from normzoo.contract import _gradients
+from normzoo.contract import _compiled, _gradients
 from normzoo.contract._probe import build, draw
 
 BUILT_IN = [name for name in normzoo.names() if normzoo.card(name).built_in]
@@ -137,6 +137,26 @@ def test_batch_renorms_gradient_is_not_its_outputs_where_the_correction_moves() 
     module = build(normzoo.card("batch_renorm"))
     with pytest.raises(GradcheckError):
         _gradients._gradcheck(module, draw(3, space=(2,)))
+
+
+def test_compiling_again_and_again_does_not_reach_the_compilers_limit() -> None:
+    """torch compiles a code object 8 times and then refuses; each check compiles training and eval."""
+    found = [contract.run_checks("none", [_compiled.check_compiles_whole])[0].outcome for _ in range(5)]
+    assert found == ["passed"] * 5
+
+
+def test_checking_leaves_what_is_compiled_in_this_process_alone() -> None:
+    compilations = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> object:
+        compilations.append(inputs)
+        return graph.forward
+
+    mine = torch.compile(lambda x: x + 1, backend=backend)
+    mine(torch.ones(2))
+    contract.run_checks("none", [_compiled.check_compiles_whole])
+    mine(torch.ones(2))
+    assert len(compilations) == 1
 
 
 class Local(nn.Module):

@@ -30,7 +30,7 @@ class OtherLayer(nn.Module):
 def test_the_built_in_normalizers_are_listed_in_the_order_of_every_table() -> None:
     built_in = [name for name in normzoo.names() if normzoo.card(name).built_in]
     five = ["batch_norm", "sync_batch_norm", "layer_norm", "group_norm", "batch_renorm"]
-    assert built_in == [*five, "layer_norm_channels", "none"]
+    assert built_in == [*five, "sync_batch_renorm", "layer_norm_channels", "none"]
 
 
 def test_an_unknown_name_gets_the_nearest_known_one() -> None:
@@ -110,8 +110,19 @@ def test_the_source_hash_tells_files_apart() -> None:
 def test_only_batch_norms_keep_statistics_that_training_never_reads() -> None:
     """The contract refutes a claim too many, not one too few."""
     cards = [card for card in map(normzoo.card, normzoo.names()) if card.built_in]
-    assert {card.name for card in cards if card.running_stats} == {"batch_norm", "sync_batch_norm", "batch_renorm"}
+    moving = {"batch_norm", "sync_batch_norm", "batch_renorm", "sync_batch_renorm"}
+    assert {card.name for card in cards if card.running_stats} == moving
     assert {card.name for card in cards if card.eval_only_stats} == {"batch_norm", "sync_batch_norm"}
+
+
+def test_the_source_hash_covers_the_kernels_too_and_those_that_are_imported_late() -> None:
+    files = {
+        name: {file.name for file in registry._files_behind(f"normzoo.norms.{name}")} for name in ("group_norm", "none")
+    }
+    assert {"group_norm.py", "groups.py", "cpu_groups.py", "triton_groups.py", "triton_group_forward.py"} <= files[
+        "group_norm"
+    ]
+    assert "groups.py" not in files["none"]
 
 
 def test_the_source_hash_covers_what_lies_beside_a_normalizers_file(tmp_path, monkeypatch):

@@ -1,0 +1,26 @@
+"""Which implementation may be used here."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+
+import torch
+from torch import Tensor
+
+
+def is_transformed() -> bool:
+    """Tell whether torch.compile or a torch.func transform wants operations that it can see through."""
+    # the second is private; a Function that transforms accept takes ten times as long to call
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def on_cuda_with_triton(x: Tensor) -> bool:
+    """Tell whether Triton's kernels can take x."""
+    return x.device.type == "cuda" and x.dtype != torch.float64 and x.numel() > 0 and has_triton()
+
+
+@functools.cache
+def has_triton() -> bool:
+    """Tell whether Triton is installed, without importing it."""
+    return importlib.util.find_spec("triton") is not None
