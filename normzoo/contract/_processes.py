@@ -26,7 +26,7 @@ from normzoo.contract._session import RANKS, Session, inputs, session, shards
 from normzoo.registry import Card
 
 LIMIT_S = 120.0  # for a pair of processes, whose start takes a few seconds
-TOLERANCE = 1e-10  # float64
+TOLERANCE = 1e-12  # float64
 
 
 def check_two_processes_behave_as_the_pools_say(card: Card, faults: Mapping[str, str] | None = None) -> None:
