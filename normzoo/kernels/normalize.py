@@ -17,9 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from normzoo.kernels.choose import is_transformed
-from normzoo.kernels.forms import like_input, per_channel, wide_dtype
+from normzoo.kernels.forms import NARROW, like_input, per_channel, wide_dtype
 from normzoo.kernels.moments import NO_EPS
-from normzoo.kernels.parts import PIECE
 from normzoo.kernels.ranks import Ranks
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
@@ -164,15 +163,13 @@ def _backward_over_ranks_on_cuda(
 
 
 def _combined(g: Tensor, x: Tensor, of_g: Tensor, of_x: Tensor, constant: Tensor, mean: Tensor) -> Tensor:
-    """Give of_g·g + of_x·(x − mean) + constant, with coefficients [C], piece by piece through the cache."""
-    result = torch.empty_like(x)
-    size = max(1, PIECE * len(x) // max(x.numel(), 1))
+    """Give of_g·g + of_x·(x − mean) + constant, with coefficients [C]."""
+    if x.dtype not in NARROW:
+        result = torch.mul(g, per_channel(of_g, x))
+        return result.addcmul_(x, per_channel(of_x, x)).add_(per_channel(constant - of_x * mean, x))
+    # narrow coefficients would lose digits; torch's eval batch norm takes wide ones, and rounds once
     zero, one = torch.zeros_like(mean), torch.ones_like(mean)
-    for into, g_part, x_part in zip(result.split(size), g.split(size), x.split(size), strict=True):
-        # torch's eval batch norm is the fastest scale and shift per channel, with float32 inside for narrow types
-        centred = affine(x_part, of_x, constant, mean, one, NO_EPS)
-        torch.add(affine(g_part, of_g, zero, zero, one, NO_EPS), centred, out=into)
-    return result
+    return affine(g, of_g, zero, zero, one, NO_EPS).add_(affine(x, of_x, constant, mean, one, NO_EPS))
 
 
 def _differentiable(

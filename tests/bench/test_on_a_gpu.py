@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 
@@ -65,3 +67,75 @@ def test_a_layer_is_timed_on_the_gpu_once_it_agrees_with_float64(direction):
     metrics = throughput.measure(ThroughputSettings.model_validate(cell)).metrics
     assert metrics["step_ms"] > 0
     assert metrics["error_vs_float64"] < 1e-4
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "batch_renorm", "sync_batch_renorm"])
+def test_a_captured_graph_goes_on_as_eager_mode_would(name):
+    """Replays move statistics and, for batch renorm, the ramp of its limits: nothing is frozen at capture."""
+    options = {"warmup_steps": 8, "average": "cumulative"} if "renorm" in name else {}
+    eager = normzoo.create(name, 16, **options).cuda()
+    captured = normzoo.create(name, 16, **options).cuda()
+    x = torch.randn(8, 16, 6, 6, device="cuda").contiguous(memory_format=torch.channels_last).requires_grad_()
+    start = {key: value.clone() for key, value in captured.state_dict().items()}
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):  # warm-up, as capture asks for; it moves statistics
+            captured(x).pow(3).sum().backward()
+    torch.cuda.current_stream().wait_stream(stream)
+    captured.load_state_dict(start)
+    graph = torch.cuda.CUDAGraph()
+    x.grad = None
+    with torch.cuda.graph(graph):
+        y = captured(x)
+        y.pow(3).sum().backward()
+    captured.load_state_dict(start)
+    for step in range(6):
+        with torch.no_grad():
+            x.copy_(torch.randn_like(x) + 0.3 * step)
+        graph.replay()
+        torch.testing.assert_close(y, eager(x.detach()), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(captured.state_dict(), eager.state_dict(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def alone_over_nccl(tmp_path):
+    """A process group of one, whose collectives are real ones."""
+    torch.distributed.init_process_group(
+        "nccl", init_method=(tmp_path / "meeting").as_uri(), rank=0, world_size=1, device_id=torch.device("cuda", 0)
+    )
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("name", ["sync_batch_norm", "sync_batch_renorm"])
+def test_synchronized_layers_over_nccl_do_not_wait_for_the_device(name, layout, alone_over_nccl, monkeypatch):
+    """The path of several ranks, taken with one: equal to the layer alone, and with no host synchronization."""
+    x = torch.randn(8, 16, 6, 6, device="cuda").requires_grad_()
+    if layout == "channels_last":
+        x = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    alone, together = (normzoo.create(name, 16).cuda() for _ in range(2))
+    expected = alone(x)
+    (wanted,) = torch.autograd.grad(expected.pow(3).sum(), x)
+    module = importlib.import_module(f"normzoo.norms.{name}")
+    monkeypatch.setattr(module, "world_size", lambda group: 2)
+    together(x).pow(3).sum().backward()  # what is made at the first call may wait
+    x.grad, fresh = None, normzoo.create(name, 16).cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        y = fresh(x)
+        y.pow(3).sum().backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(x.grad, wanted, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(fresh.state_dict(), alone.state_dict(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "batch_renorm", "layer_norm", "group_norm", "layer_norm_channels"])
+def test_large_means_leave_a_standard_deviation_of_one_on_the_gpu(name):
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = (1e4 + torch.randn(32, 16, 28, 28, device="cuda")).contiguous(memory_format=layout)
+        options = {"r_max": 1.0, "d_max": 0.0} if name == "batch_renorm" else {}
+        y = normzoo.create(name, 16, **options).cuda()(x)
+        assert y.std(correction=0).item() == pytest.approx(1, abs=1e-3)
