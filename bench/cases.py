@@ -1,0 +1,129 @@
+"""What is put into a layer: the shapes of ResNet-50 and small ones, in every layout and dtype, and steps on them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch._functorch import config as functorch
+
+from normzoo_bench.timing import Step, cpu_clock, cuda_clock
+
+Direction = Literal["forward", "forward_backward", "eval"]
+Layout = Literal["contiguous", "channels_last"]
+
+RESNET = (
+    "64x112x112 64x56x56 256x56x56 128x28x28 512x28x28 256x14x14 1024x14x14 512x7x7 2048x7x7".split()
+)  # what ResNet-50's norm layers see at 224 pixels
+SMALL = ["16x8x8", "256"]
+DTYPES = [torch.float32, torch.bfloat16]
+LAYOUTS: tuple[Layout, ...] = ("contiguous", "channels_last")
+LARGE_BYTES = 6e6  # from here on the goals hold; below, fixed costs weigh
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input: ``shape`` is C or CxHxW."""
+
+    shape: str
+    batch: int
+    dtype: torch.dtype
+    layout: Layout
+    device: str
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """(N, C, *space)."""
+        return (self.batch, *map(int, self.shape.split("x")))
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return self.sizes[1]
+
+    @property
+    def bytes(self) -> int:
+        """T, the size of the input."""
+        return int(torch.Size(self.sizes).numel()) * self.dtype.itemsize
+
+    @property
+    def dtype_name(self) -> str:
+        """The dtype's name alone, e.g. bfloat16."""
+        return str(self.dtype).removeprefix("torch.")
+
+    def draw(self, seed: int) -> Tensor:
+        """Draw normal noise in this form."""
+        noise = torch.randn(self.sizes, generator=torch.Generator().manual_seed(seed)).to(self.device, self.dtype)
+        return noise.contiguous(memory_format=torch.channels_last) if self.layout == "channels_last" else noise
+
+    def clock(self) -> Callable[[Step, int], float]:
+        """Give the clock of the device, which waits for its work."""
+        return cuda_clock if self.device == "cuda" else cpu_clock
+
+
+def cases(shapes: list[str], batch: int, device: str) -> list[Case]:
+    """Give every shape × dtype × layout; without space there is one layout."""
+    return [
+        Case(shape, batch, dtype, layout, device)
+        for shape in shapes
+        for dtype in DTYPES
+        for layout in LAYOUTS
+        if "x" in shape or layout == "contiguous"
+    ]
+
+
+def step_of(layer: nn.Module, case: Case, direction: Direction) -> Step:
+    """Give one step of a layer, to be timed; its input is made here.
+
+    The gradient has the layout of the layer's output, as the gradient of a following layer would. Parameters and input
+    want gradients in training, so that all that backward needs is saved.
+    """
+    x = case.draw(0).requires_grad_(direction != "eval")
+    layer.train(direction != "eval")
+    if direction == "eval":
+        return torch.inference_mode()(lambda: layer(x))
+    if direction == "forward":
+        return lambda: layer(x)
+    y = layer(x)
+    gradient, wanted = case.draw(1).to(y.dtype), [x, *parameters(layer)]
+    gradient = torch.empty_like(y).copy_(gradient)
+    return lambda: torch.autograd.grad(layer(x), wanted, gradient)
+
+
+def parameters(layer: nn.Module) -> list[nn.Parameter]:
+    """Give weight and bias; every implementation has them by these names."""
+    return [layer.weight, layer.bias]  # type: ignore[list-item]  # a module's attributes have no narrower type
+
+
+@functorch.patch(donated_buffer=False)
+def saved_bytes(layer: nn.Module, case: Case) -> int:
+    """Count what a training step keeps for backward: unique storages, without parameters and buffers."""
+    x = case.draw(0).requires_grad_()
+    layer.train()
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*layer.parameters(), *layer.buffers())}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = layer(x)  # alive until all is counted: what is freed could be given out again at the same address
+    del y
+    return sum(kept.values())
+
+
+@functools.lru_cache(maxsize=1)
+def copy_bytes_per_ms(device: str) -> float:
+    """Measure the bandwidth of a copy (reads and writes), the unit of the limit; meant for GPUs."""
+    source = torch.empty(2**28, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    clock = cuda_clock if device == "cuda" else cpu_clock
+    clock(lambda: target.copy_(source), 5)
+    return 2 * source.numel() / min(clock(lambda: target.copy_(source), 10) / 10 for _ in range(10))
