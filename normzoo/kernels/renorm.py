@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from normzoo.kernels.choose import is_transformed, on_cuda_with_triton
-from normzoo.kernels.normalize import Correction, Moments
+from normzoo.kernels.gradients import Correction
+from normzoo.kernels.normalize import Moments
 
 
 class Schedule(NamedTuple):

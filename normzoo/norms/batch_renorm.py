@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from normzoo.kernels.forms import like_input, wide
+from normzoo.kernels.gradients import Correction, affine
 from normzoo.kernels.moments import NO_EPS, batch_moments
-from normzoo.kernels.normalize import Correction, Moments, affine, normalize
+from normzoo.kernels.normalize import Moments, normalize
 from normzoo.kernels.ranks import Ranks
 from normzoo.kernels.recompute import Corrections, is_recomputing
 from normzoo.kernels.renorm import Running, Schedule, correct, corrected
