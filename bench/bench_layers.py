@@ -1,4 +1,8 @@
-"""`pytest bench/`: each normalizer's forward and backward pass under pytest-benchmark."""
+"""Each normalizer of the zoo and each of its rivals by itself, under pytest-benchmark.
+
+For absolute times, one implementation after the other; `bench_ratios.py` has the comparisons, whose times are paired.
+Results are checked against float64 before they are timed.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +10,37 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-import normzoo
-from normzoo_bench.throughput import layer_step
+from cases import Case, Direction, step_of
+from check import fault
 from normzoo_bench.timing import Step
-from normzoo_suites.settings import ThroughputSettings
+from rivals import IMPLEMENTATIONS, Implementation
+from selection import identify, selected
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SOME = ["64x56x56", "16x8x8", "256"]
+pytestmark = [
+    pytest.mark.benchmark(min_rounds=3, max_time=0.1, disable_gc=True),
+    # one that fails before it is timed has said why
+    pytest.mark.filterwarnings("ignore:Benchmark fixture was not used at all"),
+]
 
 
-@pytest.mark.parametrize("shape", ["64x56x56", "256x14x14"])
-@pytest.mark.parametrize("direction", ["forward", "forward_backward", "eval"])
-@pytest.mark.parametrize("normalizer", normzoo.names())
-def bench_layer(benchmark: BenchmarkFixture, normalizer: str, direction: str, shape: str) -> None:
-    settings = ThroughputSettings.model_validate(
-        {"normalizer": normalizer, "direction": direction, "shape": shape, "batch_size": 32, "device": DEVICE}
-    )
-    torch.set_num_threads(settings.threads)
-    step = layer_step(settings)
-    benchmark.group = f"{direction} {shape}"
-    benchmark(_synchronized(step) if DEVICE == "cuda" else step)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Take the cases from the options."""
+    metafunc.parametrize("case", selected(metafunc.config, SOME), ids=identify)
+    # those that compute the same follow one another, and share a float64 reference
+    grouped = sorted(IMPLEMENTATIONS.values(), key=lambda one: one.computes)
+    metafunc.parametrize("implementation", grouped, ids=str)
+    metafunc.parametrize("direction", ["forward", "forward_backward", "eval"])
+
+
+def bench_layer(benchmark: BenchmarkFixture, implementation: Implementation, case: Case, direction: Direction) -> None:
+    if reason := implementation.missing(case) or fault(implementation, case, direction != "eval"):
+        pytest.skip(reason) if not implementation.ours else pytest.fail(reason)
+    step = step_of(implementation.make(case), case, direction)
+    step()  # compiles, tunes, and fills what is filled once
+    benchmark.group = f"{direction} {identify(case)}"
+    benchmark.extra_info.update({"megabytes": case.bytes / 1e6, "batch_size": case.batch, "device": case.device})
+    benchmark(_synchronized(step) if case.device == "cuda" else step)
 
 
 def _synchronized(step: Step) -> Step:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch._functorch import config as functorch
 
-from normzoo_bench.timing import Step, cpu_clock, cuda_clock
+from normzoo_bench.timing import Clock, Pairs, Step, cpu_clock, cuda_clock, time_pairs
 
 Direction = Literal["forward", "forward_backward", "eval"]
 Layout = Literal["contiguous", "channels_last"]
 
-RESNET = (
-    "64x112x112 64x56x56 256x56x56 128x28x28 512x28x28 256x14x14 1024x14x14 512x7x7 2048x7x7".split()
-)  # what ResNet-50's norm layers see at 224 pixels
+# what ResNet-50's norm layers see at 224 pixels
+RESNET = [
+    *("64x112x112", "64x56x56", "256x56x56", "128x28x28", "512x28x28"),
+    *("256x14x14", "1024x14x14", "512x7x7", "2048x7x7"),
+]
 SMALL = ["16x8x8", "256"]
 DTYPES = [torch.float32, torch.bfloat16]
 LAYOUTS: tuple[Layout, ...] = ("contiguous", "channels_last")
+PAIRS = 9, 31  # odd, so that a median is a sample: at least for a slow rival, at most for a quick one
+SECONDS = 1.0  # per comparison, warm-up aside
 LARGE_BYTES = 6e6  # from here on the goals hold; below, fixed costs weigh
 
 
@@ -60,7 +62,7 @@ class Case:
         noise = torch.randn(self.sizes, generator=torch.Generator().manual_seed(seed)).to(self.device, self.dtype)
         return noise.contiguous(memory_format=torch.channels_last) if self.layout == "channels_last" else noise
 
-    def clock(self) -> Callable[[Step, int], float]:
+    def clock(self) -> Clock:
         """Give the clock of the device, which waits for its work."""
         return cuda_clock if self.device == "cuda" else cpu_clock
 
@@ -99,7 +101,6 @@ def parameters(layer: nn.Module) -> list[nn.Parameter]:
     return [layer.weight, layer.bias]  # type: ignore[list-item]  # a module's attributes have no narrower type
 
 
-@functorch.patch(donated_buffer=False)
 def saved_bytes(layer: nn.Module, case: Case) -> int:
     """Count what a training step keeps for backward: unique storages, without parameters and buffers."""
     x = case.draw(0).requires_grad_()
@@ -117,6 +118,13 @@ def saved_bytes(layer: nn.Module, case: Case) -> int:
         y = layer(x)  # alive until all is counted: what is freed could be given out again at the same address
     del y
     return sum(kept.values())
+
+
+def paired(candidate: Step, rival: Step, clock: Clock) -> Pairs:
+    """Time two steps in turn, as often as fits ``SECONDS``, an odd number of times within ``PAIRS``."""
+    clock(candidate, 1), clock(rival, 1)
+    fit = int(SECONDS * 1e3 / (clock(candidate, 1) + clock(rival, 1)))
+    return time_pairs(candidate, rival, clock, min(max(fit, PAIRS[0]), PAIRS[1]) | 1)
 
 
 @functools.lru_cache(maxsize=1)

@@ -27,49 +27,63 @@ def fault(implementation: Implementation, case: Case, training: bool) -> str:
     """
     try:
         error = _error(implementation, case, training)
-    except Exception as reason:  # other packages on devices that they were not tried on here: any class can come
+    except Exception as reason:  # other packages, on devices that they were not tried on: any class can come
         if implementation.ours:
             raise
         return f"{implementation} raised {type(reason).__name__}: {str(reason).partition(chr(10))[0]}"
+    return verdict(implementation.name, error, case)
+
+
+def verdict(name: str, error: float, case: Case) -> str:
+    """Say that an error is too large, or nothing."""
     if error <= TOLERANCE[case.dtype]:
         return ""
-    return f"{implementation} is off by {error:.2g} against float64, more than {TOLERANCE[case.dtype]:g}"
+    where = f"{case.dtype_name} {case.layout} {case.shape}"
+    return f"{name} is off by {error:.2g} against float64, more than {TOLERANCE[case.dtype]:g} ({where})"
 
 
-def _error(implementation: Implementation, case: Case, training: bool) -> float:
-    layer = implementation.make(case)
-    if implementation.computes not in NAIVE:  # a plugin, of which there is no second version
-        return error_vs_float64(layer.train(training), case.draw(0), training)
-    found = _results(layer, case, _input(case), training)
-    wanted = _expected(implementation.computes, case, training)
-    return max(_relative(one, other) for one, other in zip(found, wanted, strict=True))
+def results(layer: nn.Module, x: Tensor, gradient: Tensor | None) -> list[Tensor]:
+    """Give the output for x [N, C, *space] and, for a gradient like it, the gradients of input, weight and bias.
 
-
-@functools.lru_cache(maxsize=2)  # large: a case's implementations follow one another
-def _expected(name: str, case: Case, training: bool) -> list[Tensor]:
-    return _results(NAIVE[name](case.channels, groups(case)).to(case.device).double(), case, _input(case).double(), training)
-
-
-def _input(case: Case) -> Tensor:
-    return case.draw(2) * 1.5 + 0.5
-
-
-def _results(layer: nn.Module, case: Case, x: Tensor, training: bool) -> list[Tensor]:
+    Weight and bias are drawn at random, the same for every implementation.
+    """
     draw = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter, centre in zip(parameters(layer), (1.0, 0.0), strict=True):
             # rounded, so that every type holds the same
             values = torch.randn(parameter.shape, generator=draw).mul(0.5).add(centre).bfloat16()
             parameter.copy_(values.to(parameter))
-    layer.train(training)
-    if not training:
+    layer.train(gradient is not None)
+    if gradient is None:
         with torch.no_grad():
             return [layer(x)]
     y = layer(x.requires_grad_())
-    gradient = torch.empty_like(y).copy_(case.draw(4))
-    return [y.detach(), *torch.autograd.grad(y, [x, *parameters(layer)], gradient)]
+    return [y.detach(), *torch.autograd.grad(y, [x, *parameters(layer)], torch.empty_like(y).copy_(gradient))]
 
 
-def _relative(found: Tensor, wanted: Tensor) -> float:
-    """Give the largest error as a fraction of the largest value, or of 1; nan where there is one."""
-    return float((found.double() - wanted).abs().max() / wanted.abs().max().clamp(min=1))
+def largest_error(found: list[Tensor], wanted: list[Tensor]) -> float:
+    """Give the largest error, each as a fraction of its tensor's largest value, or of 1; nan where there is one."""
+    errors = [
+        (one.double() - other).abs().max() / other.abs().max().clamp(min=1)
+        for one, other in zip(found, wanted, strict=True)
+    ]
+    return float(torch.stack(errors).max())  # not Python's max, which can lose a nan
+
+
+def moved(x: Tensor) -> Tensor:
+    """Give x a mean and a scale that are not 0 and 1, so that nothing is right by chance."""
+    return x * 1.5 + 0.5
+
+
+def _error(implementation: Implementation, case: Case, training: bool) -> float:
+    layer = implementation.make(case)
+    if implementation.computes not in NAIVE:  # a plugin, of which there is no second version
+        return error_vs_float64(layer.train(training), case.draw(0), training)
+    found = results(layer, moved(case.draw(2)), case.draw(4) if training else None)
+    return largest_error(found, _expected(implementation.computes, case, training))
+
+
+@functools.lru_cache(maxsize=2)  # large: a case's implementations follow one another
+def _expected(name: str, case: Case, training: bool) -> list[Tensor]:
+    exact = NAIVE[name](case.channels, groups(case)).to(case.device).double()
+    return results(exact, moved(case.draw(2)).double(), case.draw(4).double() if training else None)

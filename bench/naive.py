@@ -82,8 +82,9 @@ class BatchRenorm(_Affine):
         with torch.no_grad():
             r = (std / self.running_std).clamp(1 / 3, 3)
             d = ((mean - self.running_mean) / self.running_std).clamp(-5, 5)
-            self.running_mean += 0.01 * (mean - self.running_mean)
-            self.running_std += 0.01 * (std - self.running_std)
+            # new tensors: torch.compile recomputes r and d in backward, and would do so from statistics moved in place
+            self.running_mean = self.running_mean + 0.01 * (mean - self.running_mean)
+            self.running_std = self.running_std + 0.01 * (std - self.running_std)
         return _standardized(x, mean, std) * per_channel(r, x) + per_channel(d, x)
 
 

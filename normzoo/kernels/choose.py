@@ -10,9 +10,10 @@ from torch import Tensor
 
 
 def is_transformed() -> bool:
-    """Tell whether torch.compile or a torch.func transform wants operations that it can see through."""
-    # the second is private; a Function that transforms accept takes ten times as long to call
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    """Tell whether a compiler, a tracer or a torch.func transform wants operations that it can see through."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # public, but untyped
+    # the last is private; a Function that transforms accept takes ten times as long to call
+    return torch.compiler.is_compiling() or tracing or torch._C._are_functorch_transforms_active()
 
 
 def on_cuda_with_triton(x: Tensor) -> bool:

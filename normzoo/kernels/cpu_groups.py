@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from normzoo.kernels.forms import NARROW, as_rows, channels_innermost
+from normzoo.kernels.forms import NARROW, as_rows, channels_innermost, like_input
 from normzoo.kernels.moments import NO_EPS, images, row_moments
 from normzoo.kernels.parts import Scratch, parts, scale_and_shift
 
@@ -27,8 +27,8 @@ def forward(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) ->
     """Give the normalized x [N, C, *space], and mean and 1/√(var + eps) of every sample's groups [N, groups]."""
     if x.shape[1] >= WIDE * groups:
         y, mean, scale = torch.native_group_norm(x, weight, bias, *_sizes(x), groups, eps)
-        if (mean * scale).abs().max() < NEAR:
-            return y, mean, scale
+        if _is_near(mean, scale):
+            return like_input(y, x), mean, scale
     means, variances = row_moments(as_rows(x))  # [N, C]
     mean = _over_groups(means, groups)
     var = _over_groups(variances + (means - _per_channel(mean, x)).square(), groups)
@@ -43,7 +43,7 @@ def backward(
     gradient: Tensor, x: Tensor, mean: Tensor, scale: Tensor, weight: Tensor, groups: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Give the gradients of x, weight and bias; the gradient has the memory layout of x."""
-    if x.shape[1] >= WIDE * groups:
+    if x.shape[1] >= WIDE * groups and _is_near(mean, scale):
         backward, every = torch.ops.aten.native_group_norm_backward.default, [True, True, True]
         return backward(gradient, x, mean, scale, weight, *_sizes(x), groups, every)  # type: ignore[no-any-return]
     m, s = _per_channel(mean, x), _per_channel(scale, x)  # [N, C]
@@ -83,6 +83,10 @@ def _combine(g: Tensor, of_g: Tensor, x: Tensor, of_x: Tensor, shift: Tensor, in
         a, b, c = (one[some, None] for one in (of_g, of_x, shift))
         base = torch.addcmul(c, scratch.wide(1, x_part), b, out=scratch(0, part))
         scale_and_shift(part, base, scratch.wide(1, g_part), a, base)
+
+
+def _is_near(mean: Tensor, scale: Tensor) -> bool:
+    return bool((mean * scale).abs().max() < NEAR)
 
 
 def _sizes(x: Tensor) -> tuple[int, int, int]:

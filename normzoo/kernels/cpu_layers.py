@@ -44,7 +44,8 @@ def backward(gradient: Tensor, x: Tensor, mean: Tensor, scale: Tensor, weight: T
         along = torch.mul(g, normalized, out=scratch(3, values))
         of_weight += along.sum((0, 2))
         of_bias += g.sum((0, 2))
-        slope, ahead = (torch.matmul(average, one)[:, None].mul_(s).neg_() for one in (along, g))
+        with torch.autocast("cpu", enabled=False):  # it would multiply in bfloat16
+            slope, ahead = (torch.matmul(average, one)[:, None].mul_(s).neg_() for one in (along, g))
         base = torch.addcmul(ahead, normalized, slope, out=along)
         scale_and_shift(into[some, :, there], base, torch.mul(g, s, out=normalized), weights, base)
     return of_x, of_weight, of_bias

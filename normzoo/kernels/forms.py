@@ -44,6 +44,20 @@ def channels_innermost(x: Tensor) -> bool:
     return (x.dim() == 2 and x.is_contiguous()) or (not x.is_contiguous() and x.movedim(1, -1).is_contiguous())
 
 
+def canonical(x: Tensor) -> Tensor:
+    """View channels_last x with the strides that torch gives such a tensor, where an axis of size 1 has another.
+
+    Strides of such an axis mean nothing, but torch's batch norm is wrong by them: it takes a contiguous gradient for
+    one in the layout of x.
+    """
+    if x.dim() < 3 or not channels_innermost(x):
+        return x
+    strides, step = [0] * x.dim(), 1
+    for axis in (1, *range(x.dim() - 1, 1, -1), 0):
+        strides[axis], step = step, step * x.shape[axis]
+    return x if list(x.stride()) == strides else x.as_strided(x.shape, strides)
+
+
 def as_rows(x: Tensor) -> Tensor:
     """View x [N, C, *space], its channels innermost in memory, as [N, S, C]; without space axes S is 1.
 
@@ -57,5 +71,10 @@ def as_rows(x: Tensor) -> Tensor:
 
 
 def for_kernel(parameter: Tensor, x: Tensor) -> Tensor:
-    """Give a parameter in the type that group and layer norm's kernels want: the input's, or autocast's choice."""
-    return parameter if torch.is_autocast_enabled(x.device.type) else parameter.to(x.dtype)
+    """Give a parameter in the type that torch's group and layer norm want: the input's, or autocast's choice.
+
+    On CPUs it is never narrow: the statistics that their backward uses have its type.
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        return parameter
+    return parameter.to(wide_dtype(x) if x.device.type == "cpu" else x.dtype)

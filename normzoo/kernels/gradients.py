@@ -58,14 +58,17 @@ def backward_over_ranks(
     ranks: Ranks,
     wanted: tuple[bool, ...],
 ) -> tuple[Tensor | None, Tensor, Tensor]:
-    """Do the same with statistics of all ranks; the gradients of scale and shift are this rank's share."""
+    """Do the same with statistics of all ranks; the gradients of scale and shift are this rank's share.
+
+    Either all ranks want the gradient of x or none: those that do not would leave the others waiting.
+    """
     if x.device.type == "cuda" and x.numel():
         return _over_ranks_on_cuda(gradient, x, scale, mean, invstd, ranks, wanted)
     of_scale = of_shift = torch.zeros_like(mean)
     if x.numel():
         _, of_scale, of_shift = backward(gradient, x, scale, mean, invstd, None, (False, True, True))
     if not wanted[0]:
-        return None, of_scale, of_shift  # the same on every rank, so that none waits for another
+        return None, of_scale, of_shift
     sums = ranks.sum(torch.stack([of_shift, of_scale])) / ranks.count
     slope, constant = (-scale * invstd * one for one in (invstd * sums[1], sums[0]))
     return _combined(gradient, x, scale * invstd, slope, constant, mean), of_scale, of_shift
@@ -95,7 +98,8 @@ def _combined(g: Tensor, x: Tensor, of_g: Tensor, of_x: Tensor, constant: Tensor
         return result.addcmul_(x, per_channel(of_x, x)).add_(per_channel(constant - of_x * mean, x))
     # narrow coefficients would lose digits; torch's eval batch norm takes wide ones, and rounds once
     zero, one = torch.zeros_like(mean), torch.ones_like(mean)
-    return affine(g, of_g, zero, zero, one, NO_EPS).add_(affine(x, of_x, constant, mean, one, NO_EPS))
+    # the constant takes away the mean of g, so it goes there, before anything is rounded
+    return affine(g, of_g, constant, zero, one, NO_EPS).add_(affine(x, of_x, zero, mean, one, NO_EPS))
 
 
 def differentiable(

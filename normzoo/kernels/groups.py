@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from normzoo.kernels import cpu_groups
 from normzoo.kernels.choose import is_transformed, on_cuda_with_triton
-from normzoo.kernels.forms import channels_innermost, for_kernel, like_input, wide
+from normzoo.kernels.forms import channels_innermost, for_kernel, like_input, wide_dtype
 
 
 def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -21,7 +21,7 @@ def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float)
     """
     kernel = _kernel(x)
     if kernel is not None:
-        y: Tensor = _GroupNorm.apply(x, wide(weight), wide(bias), groups, eps, kernel)
+        y: Tensor = _GroupNorm.apply(x, weight.to(wide_dtype(x)), bias.to(wide_dtype(x)), groups, eps, kernel)
         return y
     y = F.group_norm(x.contiguous(), groups, for_kernel(weight, x), for_kernel(bias, x), eps)
     return like_input(y, x)

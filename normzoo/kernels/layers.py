@@ -1,4 +1,4 @@
-"""Layer norm over channels in every memory layout: torch's kernel where channels are innermost, else one of ours."""
+"""Layer norm over channels in every memory layout: torch's kernel where it is fast and right, else one of ours."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from normzoo.kernels import cpu_layers
+from normzoo.kernels import cpu_layers, cpu_rows
 from normzoo.kernels.choose import is_transformed, on_cuda_with_triton
-from normzoo.kernels.forms import for_kernel, like_input, wide
+from normzoo.kernels.forms import for_kernel, like_input, wide_dtype
 
 
 def layer_norm_channels(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -21,7 +21,7 @@ def layer_norm_channels(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> 
     """
     kernel = _kernel(x)
     if kernel is not None:
-        y: Tensor = _LayerNorm.apply(x, wide(weight), wide(bias), eps, kernel)
+        y: Tensor = _LayerNorm.apply(x, weight.to(wide_dtype(x)), bias.to(wide_dtype(x)), eps, kernel)
         return y
     return like_input(_by_torch(x, for_kernel(weight, x), for_kernel(bias, x), eps), x)
 
@@ -38,7 +38,7 @@ def _kernel(x: Tensor) -> ModuleType | None:
         from normzoo.kernels import triton_layer  # only where there is a GPU
 
         return triton_layer
-    return cpu_layers if cpu_layers.takes(x) else None
+    return next((kernel for kernel in (cpu_layers, cpu_rows) if kernel.takes(x)), None)
 
 
 class _LayerNorm(torch.autograd.Function):

@@ -36,7 +36,7 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
         return _of_rows(x)
     if x.dtype not in NARROW and x[0, 0].numel() >= LEAST_SPACE and x.is_contiguous():
         return _of_samples(x)
-    return _native(x)
+    return _checked(*_native(x), x)
 
 
 def merge(means: Tensor, variances: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -87,7 +87,7 @@ def images(x: Tensor) -> Sequence[Tensor]:
 
 def _checked(means: Tensor, variances: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Give the moments, taken anew in float64 if their means are so far from 0 that float32 sums may be off."""
-    if x.dtype == torch.float64 or not torch.addcmul(variances, means, means, value=-(FAR**-2)).min() < 0:
+    if x.dtype == torch.float64 or not torch.addcmul(variances, means, means, value=-(FAR**-2)).lt(0).any():
         return means, variances
     if means.dim() == 1:
         return tuple(one.to(means.dtype) for one in _native(x.double()))  # type: ignore[return-value]  # two of them

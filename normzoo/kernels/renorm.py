@@ -10,6 +10,7 @@ from torch import Tensor
 from normzoo.kernels.choose import is_transformed, on_cuda_with_triton
 from normzoo.kernels.gradients import Correction
 from normzoo.kernels.normalize import Moments
+from normzoo.kernels.recompute import Corrections, is_recomputing, settle, unseen
 
 
 class Schedule(NamedTuple):
@@ -31,26 +32,44 @@ class Running(NamedTuple):
 
 
 def correct(
-    mean: Tensor, var: Tensor, eps: float, running: Running, weight: Tensor, bias: Tensor, schedule: Schedule
+    mean: Tensor,
+    var: Tensor,
+    eps: float,
+    running: Running,
+    weight: Tensor,
+    bias: Tensor,
+    schedule: Schedule,
+    corrections: Corrections,
 ) -> tuple[Moments, Correction]:
     """Give this step's r and d, from the moving statistics as they were before it, and move those in place.
 
+    In a checkpoint's recomputation nothing moves, and r and d are those that its forward left in ``corrections``.
     mean and biased variance [C] are the batch's, weight and bias [C] the layer's. To be called without gradients.
     """
+    if is_recomputing():
+        std = torch.sqrt(var + eps)
+        with unseen():
+            return Moments(mean, var, std.reciprocal()), _applied(*corrections.find(mean, std), weight, bias)
     if _one_launch(mean, running, weight):
         from normzoo.kernels import triton_renorm  # only where there is a GPU
 
         found = triton_renorm.correct(mean, var, *running, weight, bias, eps=eps, **schedule._asdict(), move=True)
+        corrections.keep(mean, torch.reciprocal(found.invstd), found.r, found.d)
         return Moments(mean, var, found.invstd), Correction(found.r, found.d, found.scale, found.shift)
     std = torch.sqrt(var + eps)
     r_max, d_max = _limits(running.steps, mean.dtype, schedule)
     r = torch.clamp(std / running.std, 1 / r_max, r_max)
     d = torch.clamp((mean - running.mean) / running.std, -d_max, d_max)
-    _move(mean, std, running, schedule)
-    return Moments(mean, var, std.reciprocal()), corrected(r, d, weight, bias)
+    if torch.compiler.is_compiling():
+        r, d, moves = settle(mean, std, r, d, corrections.key)
+        _move(mean, std, running, schedule, moves)
+    else:
+        corrections.keep(mean, std, r, d)
+        _move(mean, std, running, schedule)
+    return Moments(mean, var, std.reciprocal()), _applied(r, d, weight, bias)
 
 
-def corrected(r: Tensor, d: Tensor, weight: Tensor, bias: Tensor) -> Correction:
+def _applied(r: Tensor, d: Tensor, weight: Tensor, bias: Tensor) -> Correction:
     """Give what r and d make of weight and bias, all [C]."""
     return Correction(r, d, weight * r, torch.addcmul(bias, weight, d))
 
@@ -64,13 +83,14 @@ def _limits(steps: Tensor, dtype: torch.dtype, schedule: Schedule) -> tuple[Any,
     return 1 + (schedule.r_max - 1) * r_part, schedule.d_max * d_part
 
 
-def _move(mean: Tensor, std: Tensor, running: Running, schedule: Schedule) -> None:
-    running.steps.add_(1)
+def _move(mean: Tensor, std: Tensor, running: Running, schedule: Schedule, moves: Tensor | int = 1) -> None:
+    """Move the statistics towards those of a batch; not at all if ``moves`` is 0."""
+    running.steps.add_(moves if isinstance(moves, int) else moves.long())
     weight: Tensor | float = schedule.momentum
     if schedule.cumulative:
         weight = torch.clamp(1 / running.steps.to(mean.dtype), min=schedule.momentum)
-    running.mean.lerp_(mean, weight)
-    running.std.lerp_(std, weight)
+    running.mean.lerp_(mean, weight * moves)
+    running.std.lerp_(std, weight * moves)
 
 
 def _one_launch(mean: Tensor, running: Running, weight: Tensor) -> bool:

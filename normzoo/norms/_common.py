@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import TypeVar
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from normzoo.kernels.forms import wide
+from normzoo.kernels.forms import NARROW, wide
 
 
 class TooFewValuesError(ValueError):
@@ -70,12 +71,19 @@ def check_sample_values(x: Tensor, channels: int) -> None:
         )
 
 
-Module = TypeVar("Module", bound=nn.Module)
+@contextlib.contextmanager
+def keep_buffers_wide(module: nn.Module) -> Iterator[None]:
+    """Keep a module's own floating-point buffers in float32, values and all, while it is cast to a narrower type.
 
+    In bfloat16 running statistics would stall, and in float16 large ones are infinite. To be put around ``_apply``:
 
-def keep_buffers_wide(module: Module) -> Module:
-    """Bring running statistics back to float32 after a cast to a narrower type: in bfloat16 they would stall."""
-    for name, buffer in module.named_buffers(recurse=False):
-        if buffer.is_floating_point():
-            setattr(module, name, wide(buffer))
-    return module
+    >>> def _apply(self, fn, recurse=True):
+    ...     with normzoo.keep_buffers_wide(self):
+    ...         return super()._apply(fn, recurse)
+    """
+    before = {name: buffer for name, buffer in module.named_buffers(recurse=False) if buffer.is_floating_point()}
+    yield
+    for name, buffer in before.items():
+        cast = module.get_buffer(name)
+        if cast.dtype in NARROW:
+            setattr(module, name, wide(buffer).to(cast.device))

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from normzoo.kernels.forms import channels_innermost, like_input, wide
+from normzoo.kernels.choose import is_transformed
+from normzoo.kernels.forms import canonical, like_input, wide
 from normzoo.kernels.moments import batch_moments
 from normzoo.kernels.normalize import Moments, normalize
-from normzoo.kernels.recompute import is_recomputing
+from normzoo.kernels.recompute import is_recomputing, unseen
 from normzoo.norms._common import check_batch_values, check_channels, keep_buffers_wide
 from normzoo.registry import register
 
@@ -59,16 +60,20 @@ class BatchNorm(_BatchNorm):
         set_population(self, mean, var, count)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's has no types
-        return keep_buffers_wide(self)
+        with keep_buffers_wide(self):
+            return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]  # torch's has no types
 
 
 def batch_norm(module: _NormBase, x: Tensor) -> Tensor:
     """Normalize x [N, C, *space] with a module's parameters and buffers, by this process's batch alone."""
     check_channels(x, module.weight.shape[0])
+    return like_input(_batch_norm(module, canonical(x)), x)
+
+
+def _batch_norm(module: _NormBase, x: Tensor) -> Tensor:
     weight, bias = wide(module.weight), wide(module.bias)
     if not module.training:
-        return like_input(F.batch_norm(x, module.running_mean, module.running_var, weight, bias, eps=module.eps), x)
+        return F.batch_norm(x, module.running_mean, module.running_var, weight, bias, eps=module.eps)
     check_batch_values(x)
     if _torch_loses_the_mean(x):
         with torch.no_grad():
@@ -77,8 +82,7 @@ def batch_norm(module: _NormBase, x: Tensor) -> Tensor:
             moments = Moments(mean, var, torch.rsqrt(var + module.eps))
         return normalize(x, weight, bias, moments, module.eps)
     moved = _moved(module)
-    y = F.batch_norm(x, *moved, weight, bias, training=True, momentum=module.momentum or 0.0, eps=module.eps)
-    return like_input(y, x)
+    return F.batch_norm(x, *moved, weight, bias, training=True, momentum=_share(module), eps=module.eps)
 
 
 def move(module: _NormBase, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
@@ -91,7 +95,7 @@ def move(module: _NormBase, mean: Tensor, var: Tensor, count: int | Tensor) -> N
     _count_batch(module)
     for buffer, value in ((module.running_mean, mean), (module.running_var, var * (count / (count - 1)))):
         if buffer is not None:
-            buffer.lerp_(value, module.momentum or 0.0)
+            buffer.lerp_(value, _share(module))
 
 
 @torch.no_grad()
@@ -102,10 +106,10 @@ def set_population(module: _NormBase, mean: Tensor, var: Tensor, count: int) -> 
 
 
 def _torch_loses_the_mean(x: Tensor) -> bool:
-    """Tell whether torch's kernel sums many rows in float32: its CPU one for channels_last."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or x.dtype == torch.float64:
+    """Tell whether torch's kernel adds up a channel in float32: its CPU ones for all that is not contiguous."""
+    if x.device.type != "cpu" or is_transformed() or x.dtype == torch.float64:
         return False
-    return x.dim() > 2 and channels_innermost(x)
+    return x.dim() > 2 and not x.is_contiguous()
 
 
 def _moved(module: _NormBase) -> tuple[Tensor | None, Tensor | None]:
@@ -114,13 +118,21 @@ def _moved(module: _NormBase) -> tuple[Tensor | None, Tensor | None]:
     if mean is None or var is None:
         return None, None
     if is_recomputing():
-        return mean.clone(), var.clone()
+        with unseen():
+            return mean.clone(), var.clone()
     _count_batch(module)
     if torch.compiler.is_compiling():
         return mean, var
     # `.data` shares the values and not the version: torch saves the buffers for a backward that does not read them, and
     # would refuse it once they were written
     return mean.data, var.data
+
+
+def _share(module: _NormBase) -> float:
+    """Give the weight of the new batch, after it was counted; without a momentum the average is cumulative."""
+    if module.momentum is not None:
+        return module.momentum
+    return 1.0 / float(module.num_batches_tracked)  # type: ignore[arg-type]  # waits for the device, as torch's does
 
 
 def _count_batch(module: _NormBase) -> None:

@@ -8,13 +8,13 @@ from typing import Any, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
-from normzoo.kernels.forms import like_input, wide
+from normzoo.kernels.forms import canonical, like_input, wide
 from normzoo.kernels.gradients import Correction, affine
 from normzoo.kernels.moments import NO_EPS, batch_moments
 from normzoo.kernels.normalize import Moments, normalize
 from normzoo.kernels.ranks import Ranks
-from normzoo.kernels.recompute import Corrections, is_recomputing
-from normzoo.kernels.renorm import Running, Schedule, correct, corrected
+from normzoo.kernels.recompute import Corrections
+from normzoo.kernels.renorm import Running, Schedule, correct
 from normzoo.norms._common import check_batch_values, check_channels, keep_buffers_wide
 from normzoo.registry import register
 
@@ -82,9 +82,11 @@ class BatchRenorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x [N, C, *space]."""
         check_channels(x, self.weight.shape[0])
-        weight, bias = wide(self.weight), wide(self.bias)
+        return like_input(self._normalize(canonical(x), wide(self.weight), wide(self.bias)), x)
+
+    def _normalize(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         if not self.training:
-            return like_input(affine(x, weight, bias, self.running_mean, self.running_std.square(), NO_EPS), x)
+            return affine(x, weight, bias, self.running_mean, self.running_std.square(), NO_EPS)
         with torch.no_grad():
             mean, var, ranks = self._statistics(x)
             moments, correction = self._correct(mean, var, weight, bias)
@@ -102,19 +104,13 @@ class BatchRenorm(nn.Module):
         return *batch_moments(x), None
 
     def _correct(self, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> tuple[Moments, Correction]:
-        if is_recomputing():
-            std = torch.sqrt(var + self.eps)
-            return Moments(mean, var, std.reciprocal()), corrected(*self._corrections.find(mean, std), weight, bias)
         running = Running(self.running_mean, self.running_std, self.num_batches_tracked)
         limits = Schedule(self.momentum, self.r_max, self.d_max, self.warmup_steps, self.average == "cumulative")
-        moments, correction = correct(mean, var, self.eps, running, weight, bias, limits)
-        if not torch.compiler.is_compiling():
-            self._corrections.keep(mean, correction.r, correction.d)
-        return moments, correction
+        return correct(mean, var, self.eps, running, weight, bias, limits, self._corrections)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's has no types
-        return keep_buffers_wide(self)
+        with keep_buffers_wide(self):
+            return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]  # torch's has no types
 
     def extra_repr(self) -> str:
         """Show channels, limits and how they are reached."""

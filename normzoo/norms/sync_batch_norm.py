@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
-from normzoo.kernels.forms import wide
+from normzoo.kernels.forms import canonical, like_input, wide
 from normzoo.kernels.normalize import Moments, normalize
 from normzoo.kernels.ranks import Ranks, moments_over_ranks, world_size
 from normzoo.norms._common import check_channels, check_values_of_all, keep_buffers_wide
@@ -61,6 +61,9 @@ class SyncBatchNorm(_NormBase):
         if not self.training or world_size(self.process_group) == 1:
             return batch_norm(self, x)
         check_channels(x, self.weight.shape[0])
+        return like_input(self._over_ranks(canonical(x)), x)
+
+    def _over_ranks(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             mean, var, count = moments_over_ranks(x, self.process_group)
             check_values_of_all(x, count)
@@ -74,5 +77,5 @@ class SyncBatchNorm(_NormBase):
         set_population(self, mean, var, count)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's has no types
-        return keep_buffers_wide(self)
+        with keep_buffers_wide(self):
+            return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]  # torch's has no types

@@ -85,5 +85,5 @@ class HonestMoving(Honest):
         self.running_var.lerp_(var, self.momentum)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)
-        return normzoo.keep_buffers_wide(self)
+        with normzoo.keep_buffers_wide(self):
+            return super()._apply(fn, recurse)
