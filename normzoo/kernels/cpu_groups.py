@@ -12,9 +12,10 @@ from torch import Tensor
 
 from normzoo.kernels.forms import NARROW, as_rows, channels_innermost, like_input
 from normzoo.kernels.moments import NO_EPS, images, row_moments
-from normzoo.kernels.parts import Scratch, parts, scale_and_shift
+from normzoo.kernels.parts import SMALL, Scratch, parts, scale_and_shift
 
 WIDE = 64  # channels per group from which torch's own kernel is the faster one
+FEW, WIDE_ENOUGH = 2**16, 8  # float32 values per sample up to which it is from fewer channels on
 NEAR = 4.0  # standard deviations from zero to the mean, up to which E[x²] − E[x]² loses too little to matter
 
 
@@ -25,7 +26,7 @@ def takes(x: Tensor) -> bool:
 
 def forward(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """Give the normalized x [N, C, *space], and mean and 1/√(var + eps) of every sample's groups [N, groups]."""
-    if x.shape[1] >= WIDE * groups:
+    if _suits_torch(x, groups):
         y, mean, scale = torch.native_group_norm(x, weight, bias, *_sizes(x), groups, eps)
         if _is_near(mean, scale):
             return like_input(y, x), mean, scale
@@ -43,7 +44,7 @@ def backward(
     gradient: Tensor, x: Tensor, mean: Tensor, scale: Tensor, weight: Tensor, groups: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Give the gradients of x, weight and bias; the gradient has the memory layout of x."""
-    if x.shape[1] >= WIDE * groups and _is_near(mean, scale):
+    if _suits_torch(x, groups) and _is_near(mean, scale):
         backward, every = torch.ops.aten.native_group_norm_backward.default, [True, True, True]
         return backward(gradient, x, mean, scale, weight, *_sizes(x), groups, every)  # type: ignore[no-any-return]
     m, s = _per_channel(mean, x), _per_channel(scale, x)  # [N, C]
@@ -57,6 +58,8 @@ def backward(
 
 def _sums(g: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Give Σ g·x̂ and Σ g over the rows of every sample, [N, C] each; g and x are [N, S, C]."""
+    if x.shape[1] * x.shape[2] <= SMALL:
+        return _small_sums(g, x, mean, scale)
     each = zip(images(g), images(x), mean.unbind(), scale.unbind(), strict=True)
     backward, wanted = torch.ops.aten.native_batch_norm_backward.default, [False, True, True]
     found = [backward(g, x, None, None, None, m, s, True, NO_EPS, wanted)[1:] for g, x, m, s in each]
@@ -64,10 +67,24 @@ def _sums(g: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Te
     return along, total
 
 
+def _small_sums(g: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    along, total = torch.empty(2, *mean.shape, dtype=mean.dtype)
+    scratch = Scratch(2, x.shape[2], mean.dtype)
+    for some, _ in parts(x.shape[0], x.shape[2], x.shape[1]):
+        wide = scratch.wide(0, g[some])
+        torch.sum(wide, 1, out=total[some])
+        centred = torch.sub(x[some], mean[some, None], out=scratch(1, wide))
+        torch.sum(centred.mul_(wide), 1, out=along[some])
+    return along.mul_(scale), total
+
+
 def _affine(x: Tensor, slope: Tensor, shift: Tensor, into: Tensor) -> None:
     """Write x·slope + shift; x and into are [N, S, C], slope and shift [N, C]."""
     if x.dtype not in NARROW:
         torch.addcmul(shift[:, None], x, slope[:, None], out=into)
+        return
+    if x.shape[1] * x.shape[2] <= SMALL:
+        into.copy_(torch.addcmul(shift[:, None], x, slope[:, None]))  # in the type of the slope
         return
     zero, one = torch.zeros_like(slope[0]), torch.ones_like(slope[0])
     for part, a, b, y in zip(images(x), slope.unbind(), shift.unbind(), images(into), strict=True):
@@ -83,6 +100,11 @@ def _combine(g: Tensor, of_g: Tensor, x: Tensor, of_x: Tensor, shift: Tensor, in
         a, b, c = (one[some, None] for one in (of_g, of_x, shift))
         base = torch.addcmul(c, scratch.wide(1, x_part), b, out=scratch(0, part))
         scale_and_shift(part, base, scratch.wide(1, g_part), a, base)
+
+
+def _suits_torch(x: Tensor, groups: int) -> bool:
+    width = x.shape[1] // groups
+    return width >= WIDE or (width >= WIDE_ENOUGH and x.dtype == torch.float32 and x[0].numel() <= FEW)
 
 
 def _is_near(mean: Tensor, scale: Tensor) -> bool:

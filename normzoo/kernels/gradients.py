@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from normzoo.kernels.forms import NARROW, per_channel, wide_dtype
 from normzoo.kernels.moments import NO_EPS
+from normzoo.kernels.parts import PIECE
 from normzoo.kernels.ranks import Ranks
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
@@ -94,8 +95,11 @@ def _over_ranks_on_cuda(
 def _combined(g: Tensor, x: Tensor, of_g: Tensor, of_x: Tensor, constant: Tensor, mean: Tensor) -> Tensor:
     """Give of_g·g + of_x·(x − mean) + constant, with coefficients [C]."""
     if x.dtype not in NARROW:
-        result = torch.mul(g, per_channel(of_g, x))
-        return result.addcmul_(x, per_channel(of_x, x)).add_(per_channel(constant - of_x * mean, x))
+        result, size = torch.empty_like(x), max(1, PIECE * len(x) // max(x.numel(), 1))
+        slope, other, shift = (per_channel(one, x) for one in (of_g, of_x, constant - of_x * mean))
+        for into, g_part, x_part in zip(result.split(size), g.split(size), x.split(size), strict=True):
+            torch.mul(g_part, slope, out=into).addcmul_(x_part, other).add_(shift)  # while it is in the cache
+        return result
     # narrow coefficients would lose digits; torch's eval batch norm takes wide ones, and rounds once
     zero, one = torch.zeros_like(mean), torch.ones_like(mean)
     # the constant takes away the mean of g, so it goes there, before anything is rounded

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from normzoo.kernels.forms import NARROW, as_rows, channels_innermost, wide_dtype
-from normzoo.kernels.parts import PIECE
+from normzoo.kernels.parts import PIECE, SMALL, Scratch, parts
 
 MOST_ROWS = 2**17  # added up in float32 at a time
 FAR = 16.0  # standard deviations from zero to the mean, up to which the values dither what such a sum rounds away
@@ -75,8 +75,22 @@ def _of_rows(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def row_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Give mean and biased variance [P, C] of x [P, R, C] over R, channels being innermost in memory."""
+    if x.shape[1] * x.shape[2] <= SMALL:
+        return _of_small(x)
     means, variances = (torch.stack(one) for one in zip(*map(_native, images(x)), strict=True))
     return _checked(means, variances, x)
+
+
+def _of_small(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Do the same for many small parts at once: a kernel's call for each would cost more than its work."""
+    means, variances = torch.empty(2, x.shape[0], x.shape[2], dtype=wide_dtype(x))
+    scratch = Scratch(2, x.shape[2], means.dtype)
+    for some, _ in parts(x.shape[0], x.shape[2], x.shape[1]):
+        values = scratch.wide(0, x[some])
+        torch.mean(values, 1, out=means[some])
+        centred = torch.sub(values, means[some, None], out=scratch(1, values))
+        torch.mean(centred.mul_(centred), 1, out=variances[some])
+    return means, variances
 
 
 def images(x: Tensor) -> Sequence[Tensor]:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 PIECE = 2**19  # values per part: few enough for a cache, enough to outweigh the calls
 
+SMALL = 2**14  # values per sample, up to which samples are better worked on together
+
 
 def parts(samples: int, channels: int, space: int) -> Iterator[tuple[slice, slice]]:
     """Cut [N, C, S] into slices of samples, or of one sample's positions, of ``PIECE`` values or one position."""
