@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from normzoo.kernels.forms import NARROW, as_rows, channels_innermost, like_input
+from normzoo.kernels.forms import NARROW, as_rows, canonical, channels_innermost, like_input
 from normzoo.kernels.moments import NO_EPS, images, row_moments
 from normzoo.kernels.parts import SMALL, Scratch, parts, scale_and_shift
 
@@ -104,6 +104,8 @@ def _combine(g: Tensor, of_g: Tensor, x: Tensor, of_x: Tensor, shift: Tensor, in
 
 def _suits_torch(x: Tensor, groups: int) -> bool:
     width = x.shape[1] // groups
+    if x.dim() != 4 or canonical(x) is not x:  # of other channels_last tensors it knows nothing
+        return False
     return width >= WIDE or (width >= WIDE_ENOUGH and x.dtype == torch.float32 and x[0].numel() <= FEW)
 
 

@@ -67,7 +67,7 @@ FAILS = {
     "renormalizes_by_what_has_moved": {CHECKPOINTING},
     # the next forward pass writes them, too
     "reads_buffers_in_backward": {WRITTEN, ACCUMULATION, CHECKPOINTING},
-    "remembers_its_last_input": {ACCUMULATION, COMPILES},  # what a backward pass finds on a module cannot be traced
+    "remembers_its_last_input": {ACCUMULATION},
     "branches_on_a_value": {COMPILES},
     "differs_when_compiled": {COMPILES},
     "forgets_the_layout": {LAYOUT, CONVERTED},
