@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-OTHERS_MARKERS = ("<", ">", "p", "d", "h", "*", "8")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
+OTHERS_MARKERS = ("<", ">", "p", "d", "h", "8")
 BUILT_IN = (
     "batch_norm",
     "sync_batch_norm",
@@ -20,6 +20,7 @@ BUILT_IN = (
     "layer_norm",
     "layer_norm_channels",
     "none",
+    "sync_batch_renorm",
 )
 """They own the first slots, in this order; a new one is appended, so that the old ones keep their colour."""
 
