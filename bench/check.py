@@ -71,19 +71,30 @@ def largest_error(found: list[Tensor], wanted: list[Tensor]) -> float:
 
 
 def moved(x: Tensor) -> Tensor:
-    """Give x a mean and a scale that are not 0 and 1, so that nothing is right by chance."""
-    return x * 1.5 + 0.5
+    """Give x a mean and a scale that are not 0 and 1, and that drift, so that nothing is right by chance."""
+    drift = torch.linspace(0, 1, len(x), device=x.device, dtype=x.dtype)
+    return x * 1.5 + 0.5 + drift.view(-1, *[1] * (x.dim() - 1))
+
+
+def load(noise: Tensor, x: Tensor) -> Tensor:
+    """Give the gradient that comes in: one that goes along with x, and whose mean is not 0.
+
+    Of mere noise, what flows back through the statistics is about nothing, and could as well be left out.
+    """
+    return noise + 0.5 * x + 1
 
 
 def _error(implementation: Implementation, case: Case, training: bool) -> float:
     layer = implementation.make(case)
     if implementation.computes not in NAIVE:  # a plugin, of which there is no second version
         return error_vs_float64(layer.train(training), case.draw(0), training)
-    found = results(layer, moved(case.draw(2)), case.draw(4) if training else None)
+    x = moved(case.draw(2))
+    found = results(layer, x, load(case.draw(4), x) if training else None)
     return largest_error(found, _expected(implementation.computes, case, training))
 
 
 @functools.lru_cache(maxsize=2)  # large: a case's implementations follow one another
 def _expected(name: str, case: Case, training: bool) -> list[Tensor]:
     exact = NAIVE[name](case.channels, groups(case)).to(case.device).double()
-    return results(exact, moved(case.draw(2)).double(), case.draw(4).double() if training else None)
+    x = moved(case.draw(2))
+    return results(exact, x.double(), load(case.draw(4), x).double() if training else None)

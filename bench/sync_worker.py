@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import naive
 import normzoo
 from cases import Case, paired, step_of
-from check import largest_error, moved, results, verdict
+from check import largest_error, load, moved, results, verdict
 from memory import keep_freed_memory
 from normzoo_bench.timing import Clock, Step
 
@@ -118,8 +118,8 @@ def _slowest(value: float, device: str) -> float:
 def _fault(name: str, case: Case) -> str:
     """Say how a layer's results differ from float64's on all ranks' samples together; alike on all ranks."""
     rank, ranks = (0, 1) if name == ALONE else (dist.get_rank(), dist.get_world_size())
-    xs = [moved(case.draw(10 + one)) for one in range(ranks)]
-    gradients = [case.draw(20 + one) for one in range(ranks)]
+    xs = [moved(case.draw(10 + one)) + one for one in range(ranks)]  # no rank's samples are like another's
+    gradients = [load(case.draw(20 + i), x) for i, x in enumerate(xs)]
     y, of_x, *of_parameters = results(_layer(name, case), xs[rank].clone(), gradients[rank])
     for gradient in of_parameters if name != ALONE else ():
         dist.all_reduce(gradient)  # each rank has its share

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from normzoo.kernels.choose import is_mapped, is_transformed
+
 NARROW = (torch.bfloat16, torch.float16)
 
 
@@ -23,7 +25,7 @@ def like_input(y: Tensor, x: Tensor) -> Tensor:
 
     The dtype differs under autocast, which runs group and layer norm in float32.
     """
-    if y.stride() == x.stride():
+    if y.stride() == x.stride() or is_mapped():  # mapped, y may have an axis more than x
         return y.to(x.dtype)
     like_x = torch.empty_like(x)
     return y.to(x.dtype) if like_x.stride() == y.stride() else like_x.copy_(y)
@@ -50,7 +52,7 @@ def canonical(x: Tensor) -> Tensor:
     Strides of such an axis mean nothing, but torch's batch norm is wrong by them: it takes a contiguous gradient for
     one in the layout of x.
     """
-    if x.dim() < 3 or not channels_innermost(x):
+    if x.dim() < 3 or is_transformed() or not channels_innermost(x):
         return x
     strides, step = [0] * x.dim(), 1
     for axis in (1, *range(x.dim() - 1, 1, -1), 0):
@@ -75,6 +77,6 @@ def for_kernel(parameter: Tensor, x: Tensor) -> Tensor:
 
     On CPUs it is never narrow: the statistics that their backward uses have its type.
     """
-    if torch.is_autocast_enabled(x.device.type):
+    if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):
         return parameter
     return parameter.to(wide_dtype(x) if x.device.type == "cpu" else x.dtype)

@@ -23,7 +23,9 @@ def layer_norm_channels(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> 
     if kernel is not None:
         y: Tensor = _LayerNorm.apply(x, weight.to(wide_dtype(x)), bias.to(wide_dtype(x)), eps, kernel)
         return y
-    return like_input(_by_torch(x, for_kernel(weight, x), for_kernel(bias, x), eps), x)
+    # on CPUs it adds up the gradients of weight and bias in the type of x
+    values = x.to(wide_dtype(x)) if x.device.type == "cpu" else x
+    return like_input(_by_torch(values, for_kernel(weight, values), for_kernel(bias, values), eps), x)
 
 
 def _by_torch(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:

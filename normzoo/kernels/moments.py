@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from normzoo.kernels.choose import is_transformed
 from normzoo.kernels.forms import NARROW, as_rows, channels_innermost, wide_dtype
 from normzoo.kernels.parts import PIECE, SMALL, Scratch, parts
 
@@ -27,7 +28,7 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
     x has at least one value per channel. To be called without gradients.
     """
-    if torch.compiler.is_compiling() or x.device.type not in ("cpu", "cuda"):
+    if is_transformed() or x.device.type not in ("cpu", "cuda"):
         var, mean = torch.var_mean(x.to(wide_dtype(x)), [0, *range(2, x.dim())], correction=0)
         return mean, var
     if x.device.type == "cuda":

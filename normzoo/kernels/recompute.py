@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 KEPT = 64  # forwards whose backward may still come, as in a pipeline; some vectors of C values each
 CLOSE = 1e-3  # a recomputed statistic, relative to the spread: kernels may add in another order
-USED = 1e-4  # how much farther one counts that has been found before
+USED = 1e-5  # how much farther one counts for every time that it was found before
 
 
 def is_recomputing() -> bool:
@@ -37,16 +37,17 @@ class _Kept(NamedTuple):
     std: Tensor
     r: Tensor
     d: Tensor
-    used: list[Tensor]  # empty, or [1.] once it was found
+    used: list[Tensor]  # empty, or how often it was found
 
 
 class Corrections:
     """What recent forwards did, found again by the batch statistics that they saw.
 
     A recomputation sees the batch that its forward saw, but moved running statistics: r and d are those of then. They
-    are searched on the device, without waiting for it. Of forwards that saw the same batch, the latest that has not
-    been found yet is taken, since backward meets regions in reverse; only one region that uses a layer twice on the
-    same values would mistake one for the other.
+    are searched on the device, without waiting for it. Of forwards that saw the same batch, the latest of those that
+    were found least often is taken, since one backward meets its regions in reverse. The batch is all there is to tell
+    them by: where the same one waits several times and is met in another order (backwards in the order of the forwards,
+    one forward that is never differentiated, one region that uses a layer twice on it), one is taken for the other.
     """
 
     def __init__(self) -> None:
@@ -75,7 +76,7 @@ class Corrections:
         return torch.where(found, rs[nearest][0], torch.nan), torch.where(found, ds[nearest][0], torch.nan)
 
     def _mark(self, entries: list[_Kept], used: Tensor) -> None:
-        for entry, mark in zip(entries, used.clamp(max=1).unbind(), strict=True):
+        for entry, mark in zip(entries, used.unbind(), strict=True):
             entry.used[:] = [mark]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -87,6 +88,7 @@ class Corrections:
 
 _keys = itertools.count()
 _stores: weakref.WeakValueDictionary[int, Corrections] = weakref.WeakValueDictionary()
+_NONE = Corrections()  # of no layer, and empty
 
 
 @torch.library.custom_op("normzoo::settle", mutates_args=())
@@ -96,10 +98,11 @@ def settle(mean: Tensor, std: Tensor, r: Tensor, d: Tensor, key: int) -> tuple[T
     For compiled code, which traces forward once: an operation that it cannot see through knows, when it runs, which of
     the two it is in.
     """
-    store = _stores[key]
+    store = _stores.get(key, _NONE)  # exported code outlives its layer
     if torch._C._current_graph_task_id() != -1:
         return *store.find(mean, std), torch.zeros_like(mean[0])
-    store.keep(mean.clone(), std.clone(), r.clone(), d.clone())  # compiled code uses its memory again
+    if store is not _NONE:
+        store.keep(mean.clone(), std.clone(), r.clone(), d.clone())  # compiled code uses its memory again
     return r.clone(), d.clone(), torch.ones_like(mean[0])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from normzoo.kernels.forms import NARROW, wide
+from normzoo.kernels.forms import NARROW
 
 
 class TooFewValuesError(ValueError):
@@ -86,4 +86,4 @@ def keep_buffers_wide(module: nn.Module) -> Iterator[None]:
     for name, buffer in before.items():
         cast = module.get_buffer(name)
         if cast.dtype in NARROW:
-            setattr(module, name, wide(buffer).to(cast.device))
+            setattr(module, name, buffer.float().to(cast.device))

@@ -38,7 +38,8 @@ class BatchNorm(_BatchNorm):
 
     Where torch's are wrong they are not used: on CPUs in channels_last it sums all rows in float32, and large batches
     with a large mean lose their variance; this layer sums in parts. Besides, unlike torch's, it may be checkpointed
-    (statistics move once), and its buffers may be written between forward and backward.
+    (statistics move once, but twice where what is checkpointed was compiled before), and its buffers may be written
+    between forward and backward.
 
     Raises:
         TooFewValuesError: in training, with fewer than 2 values per channel.
@@ -121,7 +122,7 @@ def _moved(module: _NormBase) -> tuple[Tensor | None, Tensor | None]:
         with unseen():
             return mean.clone(), var.clone()
     _count_batch(module)
-    if torch.compiler.is_compiling():
+    if is_transformed():
         return mean, var
     # `.data` shares the values and not the version: torch saves the buffers for a backward that does not read them, and
     # would refuse it once they were written

@@ -122,10 +122,29 @@ class Raises(nn.BatchNorm2d):
         raise NotImplementedError("no kernel\nfor this")
 
 
-@pytest.mark.parametrize("layer", [Spoilt, Wrong, Empty])
-def test_an_implementation_that_is_off_is_told(layer):
+class Stopped(nn.BatchNorm2d):
+    """No gradient passes through its statistics."""
+
+    def forward(self, x):
+        var, mean = torch.var_mean(x.detach().float(), [0, 2, 3], correction=0)
+        return nn.functional.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps)
+
+
+class Half(nn.BatchNorm2d):
+    """Its statistics are those of half of the samples, and constant."""
+
+    def forward(self, x):
+        var, mean = torch.var_mean(x[: len(x) // 2].detach().float(), [0, 2, 3], correction=0)
+        return nn.functional.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps)
+
+
+@pytest.mark.parametrize("case", [SMALL, LAST, Case("8x28x28", 16, torch.bfloat16, "contiguous", "cpu")])
+@pytest.mark.parametrize("layer", [Spoilt, Wrong, Empty, Stopped, Half])
+def test_an_implementation_that_is_off_is_told(layer, case):
+    if layer in (Spoilt, Wrong) and case.dtype == torch.bfloat16:
+        pytest.skip("a hundredth is within bfloat16's tolerance")
     one = Implementation("spoilt", "batch_norm", lambda case: layer(case.channels))
-    assert fault(one, SMALL, True).startswith("spoilt is off by ")
+    assert fault(one, case, True).startswith("spoilt is off by ")
 
 
 def test_what_a_rival_raises_is_its_fault_and_what_a_layer_of_ours_raises_is_raised():

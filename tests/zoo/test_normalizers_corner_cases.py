@@ -192,3 +192,70 @@ def test_float64_input_is_taken_by_a_float32_layer(name: str, layout: torch.memo
     y = normzoo.create(name, 8)(x)
     assert y.dtype == torch.float64
     torch.testing.assert_close(y, normzoo.create(name, 8).double()(x))
+
+
+def test_narrow_gradients_are_right_in_every_layout() -> None:
+    """A crop, tokens without the class token, a part of the channels: none is contiguous or channels_last."""
+    crop = values(8, 16, 65, 64).bfloat16()[:, :, 1:]
+    tokens = values(8, 4097, 16).bfloat16()[:, 1:].transpose(1, 2)
+    chunk = values(8, 64, 64, 48).bfloat16()[..., :16].permute(0, 3, 1, 2)
+    for name in NORMS:
+        for x in (crop, tokens, chunk):
+            module = normzoo.create(name, 16)
+            module(x).sum().backward()
+            assert (module.bias.grad == x.numel() // 16).all()
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "batch_renorm"])
+def test_a_layer_that_was_double_runs_when_it_is_cast_to_a_narrow_type(name: str) -> None:
+    module = normzoo.create(name, 4).double().bfloat16()
+    assert {buffer.dtype for buffer in module.buffers() if buffer.is_floating_point()} == {torch.float32}
+    assert module(values(6, 4, 3, 3).bfloat16()).isfinite().all()
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_an_ensemble_of_layers_is_evaluated_at_once(name: str) -> None:
+    layers = [made(name, 4).eval() for _ in range(3)]
+    with torch.no_grad():
+        for number, layer in enumerate(layers):
+            layer.weight.add_(number)
+    parameters, buffers = torch.func.stack_module_state(layers)
+    x = values(5, 4, 3, 3)
+
+    def one(own: dict[str, Tensor], moving: dict[str, Tensor]) -> Tensor:
+        y: Tensor = torch.func.functional_call(layers[0], (own, moving), (x,))
+        return y
+
+    torch.testing.assert_close(torch.func.vmap(one)(parameters, buffers), torch.stack([layer(x) for layer in layers]))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, LAST])
+@pytest.mark.parametrize("name", NORMS)
+def test_shapes_are_known_without_values(name: str, layout: torch.memory_format) -> None:
+    x = torch.empty(5, 16, 3, 3, device="meta").contiguous(memory_format=layout)
+    y = normzoo.create(name, 16).to("meta").eval()(x)
+    assert (y.shape, y.stride()) == (x.shape, x.stride())
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, LAST])
+@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")  # torch's own use of it
+def test_forward_mode_agrees_with_backward_mode(name: str, layout: torch.memory_format) -> None:
+    """For batch renorm at its limits, where r and d are constant."""
+    module = made(name, 4)
+    x = values(3, 4, 2, 3, mean=500.0, std=50.0) if "renorm" in name else values(3, 4, 2, 3)
+    x, tangent = (one.contiguous(memory_format=layout) for one in (x, values(3, 4, 2, 3, seed=1)))
+    (_, forward) = torch.func.jvp(lambda one: copy.deepcopy(module)(one), (x,), (tangent,))
+    g = values(3, 4, 2, 3, seed=2)
+    leaf = x.clone().requires_grad_()
+    (backward,) = torch.autograd.grad(copy.deepcopy(module)(leaf), leaf, g)
+    torch.testing.assert_close((forward * g).sum(), (backward * tangent).sum())
+
+
+def test_an_exported_batch_renorm_outlives_its_layer() -> None:
+    module = made("batch_renorm", 4)
+    x = values(6, 4, 3, 3)
+    expected = copy.deepcopy(module)(x)
+    program = torch.export.export(module, (x,))
+    del module
+    torch.testing.assert_close(program.module()(x), expected)
