@@ -34,8 +34,9 @@ def convert(model: nn.Module, normalizer: str, /, **options: Any) -> nn.Module:
     torch's and timm's LayerNorm and LayerNorm2d. Layers over the last axis ([N, T, C], [N·T, C], [N, H, W, C]) are
     shown channels first, so that in token models ``layer_norm`` pools over tokens too.
 
-    The same to the bit: float32 and float64 in contiguous memory. GroupNorm in channels_last differs by rounding, where
-    the zoo's is the more accurate; running statistics in a narrower type become float32.
+    The same to the bit: float32 and float64 in contiguous memory, but for layer norm over the channels of images, which
+    has a kernel of its own and differs by rounding. In channels_last batch and group norm do, too, where the zoo's are
+    the more accurate; running statistics in a narrower type become float32.
 
     Raises:
         CannotConvertError: when the model has no norm layer or one that cannot be converted; it is then untouched.

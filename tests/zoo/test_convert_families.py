@@ -217,6 +217,11 @@ def test_layer_norm_over_a_single_channel_is_refused_as_a_statistic():
         convert(model, "layer_norm_channels")
 
 
+def rounded(one, other):
+    """Tell whether two tensors differ by no more than rounding does in a whole network."""
+    return (one - other).abs().max() <= 1e-4 * other.abs().max() + 1e-6
+
+
 @pytest.mark.parametrize(("normalizer", "family"), [(name, family) for name in OWN for family in OWN[name]])
 def test_conversion_to_the_own_norm_changes_no_output_gradient_or_state(normalizer, family):
     old, x = build(family)
@@ -227,11 +232,13 @@ def test_conversion_to_the_own_norm_changes_no_output_gradient_or_state(normaliz
         torch.manual_seed(1)  # dropout
         model.output = logits(model.train(), x)
         model.output.square().sum().backward()
-    assert torch.equal(new.output, old.output)
-    assert torch.equal(logits(new.eval(), x), logits(old.eval(), x))
+    # the zoo has a kernel of its own for channels that are not innermost: there the two differ by rounding
+    same = rounded if normalizer == "layer_norm_channels" else torch.equal
+    assert same(new.output, old.output)
+    assert same(logits(new.eval(), x), logits(old.eval(), x))
     gradients = {name: p.grad for name, p in old.named_parameters()}
     assert [name for name, _ in new.named_parameters()] == list(gradients)
-    assert all(torch.equal(p.grad, gradients[name]) for name, p in new.named_parameters() if p.grad is not None)
+    assert all(same(p.grad, gradients[name]) for name, p in new.named_parameters() if p.grad is not None)
     state = old.state_dict()
     assert list(new.state_dict()) == list(state)
     assert all(torch.equal(tensor, state[name]) for name, tensor in new.state_dict().items())
