@@ -77,6 +77,6 @@ def for_kernel(parameter: Tensor, x: Tensor) -> Tensor:
 
     On CPUs it is never narrow: the statistics that their backward uses have its type.
     """
-    if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):
+    if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):  # which knows no meta
         return parameter
     return parameter.to(wide_dtype(x) if x.device.type == "cpu" else x.dtype)
