@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 import normzoo
-from normzoo import TooFewValuesError
-from normzoo_bench import models, splits
-from normzoo_bench.data import DataSet, Images
-from normzoo_bench.ranks import VirtualRanks, virtualize
+from normzoo import CannotRecalibrateError, TooFewValuesError
+from normzoo_bench import models
+from normzoo_bench.data import DataSet
+from normzoo_bench.ranks import virtualize
 from normzoo_bench.result import CannotRun, Diverged, Result, options_as_built
 from normzoo_bench.seeds import torch_seed
+from normzoo_bench.training.capture import Captured
+from normzoo_bench.training.feed import feeds
+from normzoo_bench.training.readings import Reader, freeze
+from normzoo_bench.training.trainer import ResidentBatches, Training, eager, layout, train
 from normzoo_suites import parse_call
 from normzoo_suites.settings import AccuracySettings
 
-MOMENTUM = 0.9  # of SGD, Nesterov's
-EVAL_BATCH = 250  # only a matter of memory: eval ignores batch-mates
+Ended = Result | Diverged | CannotRun
+"""How one cell of several ended that were trained side by side."""
 
 
 def measure(settings: AccuracySettings, data: DataSet) -> Result:
@@ -31,48 +35,97 @@ def measure(settings: AccuracySettings, data: DataSet) -> Result:
         CannotRun: when a layer gets too few values for its statistic.
 
     """
-    train, test = feeds(*data.parts(settings.seed, settings.train_samples), settings.device)
-    card = normzoo.card(parse_call(settings.normalizer).name)
-    model = build(settings, data, len(train.labels) // settings.batch_size * settings.epochs)
-    options = options_as_built([one for one in model.modules() if isinstance(one, card.factory)], card)
-    layers = virtualize(model, card, settings.ranks, settings.buffers)
-    known = {"chance_accuracy": 1 / data.classes, "local_batch": settings.local_batch}
+    (ended,) = measure_together([settings], data)
+    if isinstance(ended, Exception):
+        raise ended
+    return ended
+
+
+def measure_together(cells: Sequence[AccuracySettings], data: DataSet) -> list[Ended]:
+    """Train several cells side by side; each gives what it gives alone.
+
+    They differ in ``seed`` and ``eval_batch_size`` only. Those that differ in the latter alone share one training.
+    """
     try:
-        series = fit(model, train, settings)
-    except Diverged as error:
-        raise Diverged(str(error), Result(known, error.result.series, options=options)) from None
+        runs = {settings.seed: _Run(settings, data) for settings in cells}
+        for group in _side_by_side(list(runs.values())):
+            _train(group)
+        return [runs[settings.seed].ended(settings.eval_batch_size) for settings in cells]
     except TooFewValuesError as error:  # the plan asks built-in layers only where it may happen
-        raise CannotRun(str(error)) from None
-    metrics = known | {"train_accuracy": series["train_accuracy"][-1]} | _readings(model, layers, test, settings)
-    return Result(metrics, series, options=options)
+        return [CannotRun(str(error)) for _ in cells]
+    except CannotRun as error:
+        return [error for _ in cells]
 
 
-@dataclass(frozen=True)
-class Feed:
-    """Images on the device, uint8 [n, C, H, W], given out as float32 of mean 0 and deviation 1 per channel."""
+class _Run:
+    """One training, from its weights to its readings."""
 
-    images: Tensor
-    labels: Tensor
-    mean: Tensor  # [1, C, 1, 1], of pixels in 0…255
-    deviation: Tensor  # likewise
+    def __init__(self, settings: AccuracySettings, data: DataSet) -> None:
+        self.settings = settings
+        part = data.parts(settings.seed, settings.train_samples, settings.evaluate_on)
+        self.train, self.held = feeds(*part, settings.device, layout(settings))
+        self.known = {"chance_accuracy": 1 / data.classes, "local_batch": settings.local_batch}
+        card = normzoo.card(parse_call(settings.normalizer).name)
+        model = build(settings, data, len(self.train) // settings.batch_size * settings.epochs)
+        self.options = options_as_built([one for one in model.modules() if isinstance(one, card.factory)], card)
+        virtualize(model, card, settings.ranks, settings.buffers)
+        self.training = Training(model, ResidentBatches(self.train, settings), settings)
+        self.branch: Training | None = None
+        self._read: dict[str, float] | None = None
 
-    def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Give images [N, C, H, W] and labels [N]."""
-        return (self.images[index].float() - self.mean) / self.deviation, self.labels[index]
+    def fork(self) -> None:
+        """Branch off a training with frozen statistics, where the normalizer has any to freeze."""
+        if normzoo.card(parse_call(self.settings.normalizer).name).running_stats and not self.training.diverged:
+            with contextlib.suppress(CannotRecalibrateError):
+                self.branch = freeze(self.training, self.train, self.settings)
+
+    def ended(self, eval_batch_size: int) -> Ended:
+        """Give what the training came to, read by batches of so many samples."""
+        series = self.training.series
+        if self.training.diverged:
+            finite = {name: values[: len(series["train_loss"]) - 1] for name, values in series.items()}
+            told = f"the loss was not finite in epoch {len(series['train_loss'])} of {self.settings.epochs}"
+            return Diverged(told, Result(self.known, finite, options=self.options))
+        reader = Reader(self.settings, self.train, self.held)
+        if self._read is None:
+            self._read = reader.read(self.training) | self._frozen(reader)
+        running = self._read.get("test_accuracy", 0.0)
+        metrics = self.known | {"train_accuracy": series["train_accuracy"][-1]} | self._read
+        by_batch = reader.by_batch(self.training, running, eval_batch_size)
+        return Result(metrics | by_batch, series, options=self.options)
+
+    def _frozen(self, reader: Reader) -> dict[str, float]:
+        if self.branch is None:
+            return {}
+        # frozen statistics may lead a training astray that was sound before; that is a result, chance
+        chance = {"test_accuracy_frozen": self.known["chance_accuracy"]}
+        return chance if self.branch.diverged else reader.frozen(self.branch)
 
 
-def feeds(train: Images, test: Images, device: str) -> tuple[Feed, Feed]:
-    """Put both parts on the device; both are standardized by the training part's statistics."""
-    count = train.images[:, 0].numel()
-    sums = torch.zeros(2, train.images.shape[1], dtype=torch.float64)
-    for images in train.images.split(1000):
-        pixels = images.double()
-        sums += torch.stack([pixels.sum((0, 2, 3)), pixels.square().sum((0, 2, 3))])
-    mean = sums[0] / count
-    deviation = (sums[1] / count - mean.square()).clamp(min=1e-6).sqrt()
-    scale = [value.float().view(1, -1, 1, 1).to(device) for value in (mean, deviation)]
-    first, second = (Feed(part.images.to(device), part.labels.to(device), *scale) for part in (train, test))
-    return first, second
+def _side_by_side(runs: list[_Run]) -> list[list[_Run]]:
+    """Group the runs that train at once: all on CUDA, but none where training draws (dropout) from one stream."""
+    draws = any(_draws(module) for run in runs for module in run.training.model.modules())
+    return [runs] if runs[0].settings.device == "cuda" and not draws else [[run] for run in runs]
+
+
+def _draws(module: nn.Module) -> bool:
+    """Tell whether a module draws at random in training: dropout's p, stochastic depth's drop_prob."""
+    return any(isinstance(p := getattr(module, name, 0), float | int) and p > 0 for name in ("p", "drop_prob"))
+
+
+def _train(runs: Sequence[_Run]) -> None:
+    settings = runs[0].settings
+    torch.manual_seed(torch_seed(settings.seed, "training"))
+    steps = Captured() if settings.device == "cuda" and settings.capture == "auto" else eager
+    trainings = [run.training for run in runs]
+    fork = settings.frozen_epoch() if settings.frozen_from < 1 and settings.evaluate_on == "test" else settings.epochs
+    train(trainings, 0, fork, steps)
+    if fork < settings.epochs:
+        for run in runs:
+            run.fork()
+    train(trainings, fork, settings.epochs, steps)
+    branches = [run.branch for run in runs if run.branch is not None]
+    train(branches, fork, settings.epochs, Captured() if isinstance(steps, Captured) else eager)
 
 
 def build(settings: AccuracySettings, data: DataSet, steps: int) -> nn.Module:
@@ -83,82 +136,21 @@ def build(settings: AccuracySettings, data: DataSet, steps: int) -> nn.Module:
     setting names win.
     """
     call = parse_call(settings.normalizer)
-    run_options = getattr(normzoo.card(call.name).factory, "run_options", None)
-    options = (run_options(steps) if run_options else {}) | dict(call.options)
     torch.manual_seed(torch_seed(settings.seed, "weights"))
     model = models.build(settings.model, data.shape, data.classes)
-    model = normzoo.convert(model, call.name, **options)
-    torch.manual_seed(torch_seed(settings.seed, "training"))
-    return model.to(settings.device)
+    model = normzoo.convert(model, call.name, **_options(settings, steps))
+    moved: nn.Module = model.to(settings.device, memory_format=layout(settings))  # type: ignore[call-overload]  # no stub
+    return moved
 
 
-def fit(model: nn.Module, train: Feed, settings: AccuracySettings) -> dict[str, list[float]]:
-    """Train by SGD with Nesterov momentum and a cosine from the learning rate to 0; give the series by epoch."""
-    epoch_order = splits.epochs(settings, train.labels.cpu().numpy())
-    steps = len(train.labels) // settings.batch_size
-    optimizer, schedule = _optimizer(model, settings, steps * settings.epochs)
-    series: dict[str, list[float]] = {"train_loss": [], "train_accuracy": []}
-    model.train()
-    for number in range(settings.epochs):
-        order = torch.from_numpy(epoch_order(number)).to(settings.device)
-        loss_sum, hits = torch.zeros((), device=settings.device), torch.zeros((), device=settings.device)
-        for index in order:
-            images, labels = train.batch(index)
-            logits = model(images)
-            loss = F.cross_entropy(logits, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            loss_sum += loss.detach()
-            hits += (logits.detach().argmax(1) == labels).sum()
-        # the epoch's first wait for the device
-        series["train_loss"].append(loss_sum.item() / steps)
-        series["train_accuracy"].append(hits.item() / order.numel())
-        if not math.isfinite(series["train_loss"][-1]):
-            finite = {name: [value for value in values if math.isfinite(value)] for name, values in series.items()}
-            raise Diverged(f"the loss was not finite in epoch {number + 1} of {settings.epochs}", Result({}, finite))
-    return series
-
-
-def _optimizer(
-    model: nn.Module, settings: AccuracySettings, steps: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    # weight decay is for weights; norms, biases and what the model itself excepts go without, as timm does it
-    excepted: set[str] = getattr(model, "no_weight_decay", set)()
-    weights: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            (others if parameter.dim() <= 1 or name in excepted else weights).append(parameter)
-    groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.SGD(groups, settings.rate(), momentum=MOMENTUM, nesterov=True)
-    return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-
-
-def _readings(model: nn.Module, layers: list[VirtualRanks], test: Feed, settings: AccuracySettings) -> dict[str, float]:
-    """Test the one trained model, with each reading of the running statistics that it allows."""
-    metrics = {}
-    # one training gives the mean reading too, wherever it was not the statistics that the training itself used
-    if layers and not layers[0].tied and settings.buffers == "rank0":
-        for layer in layers:
-            layer.read("mean")
-        metrics["test_accuracy_mean_buffers"] = _test(model, test)["test_accuracy"]
-    for layer in layers:
-        layer.read(settings.buffers)
-    return _test(model, test) | metrics
-
-
-@torch.inference_mode()
-def _test(model: nn.Module, test: Feed) -> dict[str, float]:
-    model.eval()
-    hits, loss = 0.0, 0.0
-    for start in range(0, len(test.labels), EVAL_BATCH):
-        images, labels = test.batch(slice(start, start + EVAL_BATCH))
-        logits = model(images)
-        hits += (logits.argmax(1) == labels).sum().item()
-        loss += F.cross_entropy(logits, labels, reduction="sum").item()
-    count = len(test.labels)
-    metrics = {"test_accuracy": hits / count}
-    # a net read with wrong statistics may overflow; its accuracy stands all the same
-    return metrics | ({"test_loss": loss / count} if math.isfinite(loss) else {})
+def _options(settings: AccuracySettings, steps: int) -> dict[str, Any]:
+    """Give the normalizer's options: what the run suggests, then what the setting names, momentum rescaled last."""
+    call = parse_call(settings.normalizer)
+    card = normzoo.card(call.name)
+    run_options = getattr(card.factory, "run_options", None)
+    options: dict[str, Any] = (run_options(steps) if run_options else {}) | dict(call.options)
+    momentum = options.get("momentum", card.options.get("momentum"))
+    counting = parse_call(settings.momentum_counts)
+    if counting.name == "samples" and isinstance(momentum, float | int):
+        options["momentum"] = 1 - (1 - momentum) ** (settings.batch_size / float(counting.options["per"] or 1))
+    return options

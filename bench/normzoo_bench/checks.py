@@ -20,6 +20,7 @@ from normzoo_bench.data import Source
 from normzoo_bench.errors import UsageError
 from normzoo_bench.ranks import is_split
 from normzoo_bench.throughput import REFERENCE
+from normzoo_bench.training.augment import augmentation
 from normzoo_bench.worker import describe
 from normzoo_suites import Cell, parse_call
 from normzoo_suites.settings import AccuracySettings, ThroughputSettings
@@ -45,8 +46,8 @@ def check_data(cells: Iterable[Cell], sources: Mapping[str, Source]) -> None:
     """Require enough samples for every batch, and splits that fit; raises UsageError."""
 
     @functools.cache  # many cells share a training part
-    def present(name: str, seed: int, train_samples: int | str) -> int:
-        return data.load(name, sources[name].where).present_classes(seed, train_samples)
+    def present(name: str, seed: int, train_samples: int | str, evaluate_on: str) -> int:
+        return data.load(name, sources[name].where).present_classes(seed, train_samples, evaluate_on)
 
     for cell in cells:
         if not isinstance(cell.settings, AccuracySettings):
@@ -57,12 +58,15 @@ def check_data(cells: Iterable[Cell], sources: Mapping[str, Source]) -> None:
         wanted = have if settings.train_samples == "all" else int(settings.train_samples)
         if wanted > have:
             raise UsageError(f"train_samples is {wanted}, and {settings.dataset} has {have} training samples")
-        if settings.batch_size > wanted:
+        kept = dataset.kept(settings.train_samples, settings.evaluate_on)
+        if settings.batch_size > kept:
+            beside = " beside the validation part" if settings.evaluate_on == "validation" else ""
             raise UsageError(
-                f"batch_size is {settings.batch_size}, larger than the {wanted} training samples there are"
+                f"batch_size is {settings.batch_size}, larger than the {kept} training samples there are{beside}"
             )
         dataset.check(settings.dataset)
-        splits.check(settings, present(settings.dataset, settings.seed, settings.train_samples))
+        splits.check(settings, present(settings.dataset, settings.seed, settings.train_samples, settings.evaluate_on))
+        augmentation(settings.augment)
 
 
 def skip_reason(cell: Cell, sources: Mapping[str, Source]) -> str | None:

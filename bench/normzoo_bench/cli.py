@@ -163,6 +163,7 @@ def run(
     ] = None,
     timeout: Annotated[str, typer.Option(help="Per cell, such as 90s, 30m or 2h.")] = "30m",
     retry: Annotated[str, typer.Option(help="Statuses to measure again, such as crashed,timeout.")] = "",
+    together: Annotated[int, typer.Option(help="Seeds of one cell that train side by side on a GPU.")] = 1,
 ) -> None:
     """Run a suite, or what of it was not measured yet, and write its report."""
     from normzoo_bench.commands import run as measure
@@ -174,7 +175,7 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     asked = _asked(settings, normalizers, seeds, device, load, cell)
     statuses = [status for status in retry.split(",") if status]
-    result = measure(suite, out=out, jobs=jobs, timeout=_seconds(timeout), retry=statuses, **asked)
+    result = measure(suite, out=out, jobs=jobs, timeout=_seconds(timeout), retry=statuses, together=together, **asked)
     if result.interrupted:
         err_console.print(f"stopped; {result.measured} new cells are kept in {result.folder}", markup=False)
         err_console.print("the same command goes on from there", markup=False)

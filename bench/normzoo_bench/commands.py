@@ -68,6 +68,7 @@ def run(
     jobs: int | None = None,
     timeout: float = 1800.0,
     retry: Iterable[str] = (),
+    together: int = 1,
     **asked: Unpack[Asked],
 ) -> RunResult:
     """Run a suite, or what of it has no record yet, in worker processes.
@@ -76,8 +77,9 @@ def run(
         suite: a built-in suite's name or the path of a TOML file.
         out: the run folder; ``runs/SUITE`` unless told.
         jobs: worker processes; one per core, or one on a GPU, unless told.
-        timeout: seconds after which a cell is killed.
+        timeout: seconds after which a training is killed.
         retry: statuses whose cells are measured again.
+        together: how many seeds of one cell train side by side on a GPU; each gives what it gives alone.
         **asked: the keywords of ``Asked``.
 
     Raises:
@@ -89,6 +91,8 @@ def run(
 
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs must be at least 1, got {jobs}")
+    if together < 1:
+        raise UsageError(f"together must be at least 1, got {together}")
     if not timeout > 0:
         raise UsageError(f"timeout must be above 0, got {timeout}")
     known = get_args(Status)
@@ -97,7 +101,7 @@ def run(
             raise UsageError(f"unknown status {status_!r} to retry; {suggest(status_, known)}")
     made = plan(suite, **asked)
     folder = Path(out) if out is not None else default_folder(made.suite.name, made.request.cell)
-    return run_plan(made, folder, Options(jobs, timeout, frozenset(retry)))
+    return run_plan(made, folder, Options(jobs, timeout, frozenset(retry), together))
 
 
 def default_folder(suite: str, cell: str | None = None) -> Path:
@@ -114,6 +118,8 @@ class RunStatus:
         cells: how many cells it has.
         statuses: how many ended how; ``same`` for those that are the same computation as another.
         to_do: how many have no readable record.
+        trials: how many trials tune the cells, and how many of them have a record.
+        waiting: how many cells wait for what their trials choose; they count among ``to_do`` and ``cells``.
         faults: for cells that ended without a result, how often each reason.
         unreadable: by file name, what is wrong with a record.
         seconds: the measured cells' time, added up.
@@ -129,6 +135,8 @@ class RunStatus:
     unreadable: dict[str, str]
     seconds: float
     command: str
+    trials: tuple[int, int] = (0, 0)
+    waiting: int = 0
 
 
 def status(run: str | Path) -> RunStatus:
@@ -142,18 +150,28 @@ def status(run: str | Path) -> RunStatus:
     statuses: Counter[str] = Counter()
     faults: Counter[str] = Counter()
     seconds = 0.0
-    for cell in found.cells:
+    trials = [trial for trial in found.trials if not trial.same_as]
+    for cell in (*trials, *found.cells):
         if cell.same_as:
             statuses["same"] += 1
         elif cell.id in found.records:
             record = found.records[cell.id]
-            statuses[record.status] += 1
+            statuses[record.status] += cell not in trials
             seconds += record.seconds
             if record.reason:
                 faults[f"{record.status}: {record.reason}"] += 1
-    to_do = len(found.cells) - statuses.total()
+    cells = len(found.cells) + found.waiting
     return RunStatus(
-        found.suite.name, len(found.cells), statuses, to_do, faults, found.unreadable, seconds, found.command
+        found.suite.name,
+        cells,
+        statuses,
+        cells - statuses.total(),
+        faults,
+        found.unreadable,
+        seconds,
+        found.command,
+        (len(trials), sum(trial.id in found.records for trial in trials)),
+        found.waiting,
     )
 
 

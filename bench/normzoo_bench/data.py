@@ -1,4 +1,4 @@
-"""Images and labels in memory: the embedded digits, a hub id or a folder of parquet, arrow or image files.
+"""Images and labels in memory: the embedded digits, a hub's data, or a folder of parquet, arrow or image files.
 
 Every data set is decoded once into uint8 tensors and cached; workers map the cached file. A folder is known by its
 content, so that changed data is decoded anew. A hub id is known by its name alone: what was fetched once is kept, also
@@ -27,13 +27,14 @@ from torch import Tensor
 
 from normzoo_bench import folders
 from normzoo_bench.errors import UsageError
+from normzoo_bench.known import KNOWN, known_options
 from normzoo_bench.seeds import stream
 from normzoo_suites import Call, parse_call
 from normzoo_suites.calls import Option
 
 EMBEDDED = {"digits": "1,797 handwritten digits, 8×8, 10 classes (UCI ML, through scikit-learn)"}
 TEST_SHARE = 0.2
-OPTIONS = ("image", "label", "size", "test")
+OPTIONS = ("image", "label", "size", "test", "config")
 DECODER = 1
 """Of what is in the cache; to be counted up with every change to how images and labels are decoded."""
 
@@ -95,27 +96,49 @@ class DataSet:
         count = len(self.train.labels)
         return count if self.test else count - _test_count(count)
 
-    def parts(self, seed: int, train_samples: int | str) -> tuple[Images, Images]:
-        """Give one seed's training and test part; ``train_samples`` are drawn from the training part."""
-        train, test = self._positions(seed, train_samples)
-        return self.train.take(train), self.test or self.train.take(test)
+    def parts(self, seed: int, train_samples: int | str, evaluate_on: str = "test") -> tuple[Images, Images]:
+        """Give one seed's training part and the part it is tested on; ``train_samples`` are drawn from the first.
 
-    def present_classes(self, seed: int, train_samples: int | str) -> int:
+        ``evaluate_on = "validation"`` holds a part of the training part out, a fifth as large as what is trained on.
+        """
+        train, held = self._positions(seed, train_samples, evaluate_on)
+        return self.train.take(train), self.train.take(held) if held is not None or not self.test else self.test
+
+    def kept(self, train_samples: int | str, evaluate_on: str = "test") -> int:
+        """Count the samples that a seed trains on."""
+        have = self.train_size()
+        wanted = have if train_samples == "all" else int(train_samples)
+        return min(wanted, have - _held_out(wanted)) if evaluate_on == "validation" else wanted
+
+    def present_classes(self, seed: int, train_samples: int | str, evaluate_on: str = "test") -> int:
         """Count the classes that occur in one seed's training part; reads no images."""
-        train, _ = self._positions(seed, train_samples)
+        train, _ = self._positions(seed, train_samples, evaluate_on)
         labels = self.train.labels.numpy()
         return len(np.unique(labels if train is None else labels[train]))
 
     def _positions(
-        self, seed: int, train_samples: int | str
+        self, seed: int, train_samples: int | str, evaluate_on: str
     ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
-        """Give the positions in ``train`` of a seed's training and test part; None is all of them, or another part."""
+        """Give the positions in ``train`` of a seed's training part and of what is held out.
+
+        None is all of them, or the test part, which is another.
+        """
         train, test = (None, None) if self.test else _split(self.train.labels, seed)
-        if isinstance(train_samples, int):
-            count = len(self.train.labels) if train is None else len(train)
-            chosen = np.sort(stream(seed, "train samples").permutation(count)[:train_samples])
-            train = chosen if train is None else train[chosen]
-        return train, test
+        if train_samples == "all" and evaluate_on == "test":
+            return train, test
+        count = len(self.train.labels) if train is None else len(train)
+        drawn = stream(seed, "train samples").permutation(count)
+        kept = self.kept(train_samples, evaluate_on)
+        held = drawn[kept : kept + _held_out(count if train_samples == "all" else int(train_samples))]
+        chosen, held = np.sort(drawn[:kept]), np.sort(held)
+        if train is not None:
+            chosen, held = train[chosen], train[held]
+        return chosen, held if evaluate_on == "validation" else test
+
+
+def _held_out(count: int) -> int:
+    """Count the samples that validate a training on so many."""
+    return int(np.ceil(count * TEST_SHARE))
 
 
 def _split(labels: Tensor, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -138,9 +161,11 @@ class Source:
 
 
 def find(text: str) -> Source:
-    """Say which data set is meant: an embedded one, a folder on this machine, or a hub id.
+    """Say which data set is meant: an embedded one, a hub's by its short name, a folder on this machine, or a hub id.
 
-    Options: ``image`` and ``label`` name columns, ``size`` resizes to a square, ``test`` names the part to test on.
+    Options: ``image`` and ``label`` name columns, ``size`` resizes to a square, ``test`` names the part to test on,
+    ``config`` the hub's subset. A short name has options of its own, over which given ones win; it goes before a
+    folder of that name here, which is ``./NAME``, so that a suite means the same wherever it runs.
     A folder's name in settings is ``folder@fingerprint``: the same data has the same name on every machine.
 
     Raises:
@@ -157,21 +182,34 @@ def find(text: str) -> Source:
         if call.options:
             raise UsageError(f"the embedded data set {call.name} has no options, got {text}")
         return Source(call.name, call.name, {})
+    if call.name in KNOWN:
+        own = KNOWN[call.name].options
+        changed = {key: value for key, value in call.options.items() if value != own.get(key)}
+        return Source(str(Call(call.name, changed)), KNOWN[call.name].where, known_options(call))
     folder = Path(call.name).expanduser()
     if folder.is_dir():
         folder = folder.resolve()
         return Source(str(Call(_folder_name(folder), call.options)), str(folder), call.options)
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", call.name):
+    _check_hub_id(call.name)
+    return Source(str(call), call.name, call.options)
+
+
+def _check_hub_id(name: str) -> None:
+    """Require what may be a hub id, and is no slip of the keyboard: asking the hub takes half a minute."""
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise UsageError(
-            f"unknown data set {call.name!r}: it is neither embedded ({', '.join(EMBEDDED)}), "
+            f"unknown data set {name!r}: it is neither one of {', '.join([*EMBEDDED, *KNOWN])}, "
             "nor a folder here, nor a hub id"
         )
+    if near := [known for known in (*EMBEDDED, *KNOWN) if _plain(known) == _plain(name)]:
+        raise UsageError(f"unknown data set {name!r}; did you mean {near[0]!r}?")
+    folder = Path(name).expanduser()
     if folder.parent != Path() and folder.parent.is_dir():
-        # a hub id looks the same, and asking the hub for a slip of the keyboard takes half a minute
-        raise UsageError(
-            f"there is no folder {folder.name!r} in {call.name.rpartition('/')[0]}; it holds: {_held(folder)}"
-        )
-    return Source(str(call), call.name, call.options)
+        raise UsageError(f"there is no folder {folder.name!r} in {name.rpartition('/')[0]}; it holds: {_held(folder)}")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower())
 
 
 def _held(folder: Path) -> str:
@@ -202,7 +240,13 @@ def load(name: str, where: str) -> DataSet:
     if kept is None:
         from normzoo_bench.decode import decode  # datasets takes seconds to import, and a cached set needs it not
 
-        _write(file, decode(where, parse_call(name).options))
+        call = parse_call(name)
+        try:
+            _write(file, decode(where, known_options(call)))
+        except UsageError as error:
+            if call.name in KNOWN and Path(call.name).is_dir():
+                raise UsageError(f"{error}; for the folder of that name here, write ./{call.name}") from error
+            raise
         kept = _read(file)  # mapped, as all other processes have it
     if kept is None:
         raise UsageError(f"cannot read back {file}; set NORMZOO_CACHE to a folder on another disk")

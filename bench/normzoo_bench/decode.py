@@ -16,6 +16,7 @@ from PIL import Image
 
 from normzoo_bench.data import DataSet, Images, fingerprint
 from normzoo_bench.errors import UsageError
+from normzoo_suites import Call
 from normzoo_suites.calls import Option
 
 TEST_NAMES = ("test", "validation", "valid", "val")
@@ -47,7 +48,7 @@ def decode(where: str, options: Mapping[str, Option]) -> DataSet:
 
     """
     size = _size(options, where)
-    parts = _open(where)
+    parts = _open(where, options)
     train = _training_part(parts, where)
     image = _column(parts[train], "image", _image_columns, _image_columns, options, where)
     label = _column(parts[train], "label", _likely_labels, _possible_labels, options, where)
@@ -55,7 +56,8 @@ def decode(where: str, options: Mapping[str, Option]) -> DataSet:
     test = _test_part(parts, train, layout, options)
     names = [train] if test is None else [train, test]
     labels = [_labels(parts[name], name, layout) for name in names]
-    pictures = _alike([_pictures(parts[name], name, layout, size) for name in names], where)
+    _check_memory([len(parts[name]) for name in names], size, where)
+    pictures = _alike([_pictures(parts[name], name, layout, size) for name in names], where, options)
     decoded = [Images(*both) for both in zip(pictures, labels, strict=True)]
     hash_ = fingerprint(*(tensor for part in decoded for tensor in (part.images, part.labels)))
     return DataSet(decoded[0], None if test is None else decoded[1], len(layout.classes), hash_)
@@ -68,18 +70,44 @@ def _size(options: Mapping[str, Option], where: str) -> int | None:
     raise UsageError(f"{where}: size is a whole number of pixels above 0, got {size!r}")
 
 
-def _open(where: str) -> dict[str, Any]:
+def _check_memory(counts: list[int], size: int | None, where: str) -> None:
+    """Require that the decoded images can fit into memory, before hours are spent on them."""
+    needed = sum(counts) * 3 * (size or 0) ** 2  # bytes, of three channels
+    if needed > _memory():
+        raise UsageError(
+            f"{where}: {sum(counts):,} images of {size}×{size} take {needed / 2**30:.0f} GiB of memory, and this "
+            f"machine has {_memory() / 2**30:.0f}; choose a smaller size, or a part of the data"
+        )
+
+
+def _memory() -> float:
+    """Give the machine's memory in bytes; where that cannot be asked, no limit."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # not a POSIX system
+        return float("inf")
+
+
+def _open(where: str, options: Mapping[str, Option]) -> dict[str, Any]:
+    """Load all parts; ``config`` chooses among the subsets of one name that a hub id or a folder may hold."""
     datasets.disable_progress_bars()
     folder = Path(where)
+    config = None if options.get("config") is None else str(options["config"])
+    saved = any((folder / name).exists() for name in ("dataset_dict.json", "state.json"))
+    if saved and config:
+        raise UsageError(f"{where} was saved as one data set, which has no configs to choose {config!r} from")
     try:
-        if any((folder / name).exists() for name in ("dataset_dict.json", "state.json")):
+        if saved:
             found = datasets.load_from_disk(where)
         else:
             # the library knows a folder's files by their times, we by their content
             mode = "reuse_cache_if_exists" if folder.is_dir() else "reuse_dataset_if_exists"
-            found = datasets.load_dataset(where, download_mode=mode)
+            found = datasets.load_dataset(where, config, download_mode=mode)
     except Exception as error:  # the library raises a dozen unrelated kinds, and each means: no such data here
-        raise UsageError(f"cannot load the data set {where!r}: {_reason(error)}") from error
+        # the library's last words on several configs are an example in Python
+        reason, example, _ = _reason(error).partition(" Example of usage:")
+        hint = f"; choose one: --set 'dataset={_again(where, options, 'config', 'NAME')}'" if example else ""
+        raise UsageError(f"cannot load the data set {where!r}: {reason}{hint}") from error
     return {str(name): part for name, part in found.items()} if isinstance(found, Mapping) else {"train": found}
 
 
@@ -164,15 +192,15 @@ def _column(
     if len(candidates) > 1:
         raise UsageError(
             f"{where} has several columns that may be the {kind}: {', '.join(candidates)}; "
-            f"choose one: --set 'dataset={_again(where)}({kind}={candidates[0]})'"
+            f"choose one: --set 'dataset={_again(where, options, kind, candidates[0])}'"
         )
     return candidates[0]
 
 
-def _again(where: str) -> str:
-    """Spell a data set as the user may have: a folder relative to here."""
+def _again(where: str, options: Mapping[str, Option], key: str, value: Option) -> str:
+    """Spell a data set with one option more, and as the user may have: a folder relative to here."""
     folder = Path(where)
-    return where if not folder.is_absolute() else os.path.relpath(folder)
+    return str(Call(where if not folder.is_absolute() else os.path.relpath(folder), {**options, key: value}))
 
 
 def _classes(part: Any, name: str, label: str, where: str) -> list[Any]:
@@ -237,13 +265,14 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     return picture.convert("L" if picture.mode in _GRAY else "RGB")
 
 
-def _alike(parts: list[list[Pixels]], where: str) -> list[torch.Tensor]:
+def _alike(parts: list[list[Pixels]], where: str, options: Mapping[str, Option]) -> list[torch.Tensor]:
     """Stack each part to [n, C, H, W]; all parts together have one size, and three channels if any picture has."""
     shapes = {pixels.shape for part in parts for pixels in part}
     sizes = {shape[:2] for shape in shapes}
     if len(sizes) > 1:
         raise UsageError(
-            f"{where} has images of {len(sizes)} sizes; choose one, such as --set 'dataset={_again(where)}(size=64)'"
+            f"{where} has images of {len(sizes)} sizes; choose one, such as "
+            f"--set 'dataset={_again(where, options, 'size', 64)}'"
         )
     common = (*sizes.pop(), max(channels for _, _, channels in shapes))
     stacks = (np.stack([np.broadcast_to(pixels, common) for pixels in part]) for part in parts)

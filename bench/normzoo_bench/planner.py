@@ -20,8 +20,11 @@ from normzoo_bench.data import DataSet, Source
 from normzoo_bench.errors import UsageError
 from normzoo_bench.ranks import is_split
 from normzoo_bench.request import Request
-from normzoo_suites import Cell, Suite, SuiteError, change_suite, load_suite, parse_call
+from normzoo_suites import Cell, Record, Suite, SuiteError, change_suite, load_suite, parse_call
 from normzoo_suites.claims import side_cells
+from normzoo_suites.run_folder import share_records
+from normzoo_suites.selection import choose, resolve
+from normzoo_suites.selection import trials as trials_of
 from normzoo_suites.settings import AccuracySettings
 
 
@@ -31,7 +34,9 @@ class Plan:
 
     Attributes:
         suite: the suite as the command line changed it.
-        cells: its cells, in the order of measuring.
+        cells: its cells, in the order of measuring; of a suite that is tuned, those whose tuning is known.
+        trials: what is trained before, to tune them.
+        waiting: how many cells wait for what their trials choose.
         sources: by a data set's name in settings, where it is loaded from here.
         request: what was asked for, as it was asked.
 
@@ -41,6 +46,8 @@ class Plan:
     cells: list[Cell]
     sources: dict[str, Source]
     request: Request
+    trials: tuple[Cell, ...] = ()
+    waiting: int = 0
 
     def dataset(self, cell: Cell) -> DataSet | None:
         """Give a cell's data set, or None where it needs none."""
@@ -48,9 +55,19 @@ class Plan:
             return None
         return data.load(cell.settings.dataset, self.sources[cell.settings.dataset].where)
 
-    def to_do(self) -> list[Cell]:
-        """Give the cells that are measured: neither skipped nor the same as another."""
-        return [cell for cell in self.cells if cell.skip is None and cell.same_as is None]
+    def to_do(self, cells: Sequence[Cell] | None = None) -> list[Cell]:
+        """Give those that are measured, of the plan's cells or of these: neither skipped nor the same as another."""
+        return [cell for cell in (self.cells if cells is None else cells) if cell.skip is None and cell.same_as is None]
+
+    def tuned(self, records: Mapping[str, Record]) -> Plan:
+        """Give the plan with the cells that these records of trials tune; of one that tunes nothing, the same."""
+        if self.suite.select is None or not self.trials:
+            return self
+        shared = dict(records)
+        share_records(shared, self.trials)
+        drafts = self.suite.cells()
+        cells = resolve(self.suite.select, drafts, choose(self.suite.select, drafts, shared))
+        return dataclasses.replace(self, cells=_marked(cells, self.sources), waiting=len(drafts) - len(cells))
 
 
 def plan(request: Request) -> Plan:
@@ -77,12 +94,28 @@ def plan(request: Request) -> Plan:
     )
     suite, sources = _named_data(suite)
     cells = suite.cells()
-    check_devices(cells)
-    check_normalizers(cells)
-    check_data(cells, sources)
-    cells = mark_same([dataclasses.replace(cell, skip=skip_reason(cell, sources)) for cell in cells])
-    _check_tautologies(suite, cells)
-    return Plan(suite, _chosen(cells, request.cell), sources, request)
+    trials = trials_of(suite.select, cells) if suite.select else []
+    for some in (cells, trials):
+        check_devices(some)
+        check_normalizers(some)
+        check_data(some, sources)
+    _check_tautologies(suite, _marked(cells, sources))
+    if not trials:
+        return Plan(suite, _chosen(_marked(cells, sources), request.cell), sources, request)
+    marked = _measured_once(_marked(trials, sources))
+    if request.cell is not None:
+        return Plan(suite, _chosen(marked, request.cell), sources, request)
+    return Plan(suite, [], sources, request, tuple(marked)).tuned({})
+
+
+def _marked(cells: Sequence[Cell], sources: Mapping[str, Source]) -> list[Cell]:
+    """Mark what cannot run, and what is the same computation as another."""
+    return mark_same([dataclasses.replace(cell, skip=cell.skip or skip_reason(cell, sources)) for cell in cells])
+
+
+def _measured_once(trials: Sequence[Cell]) -> list[Cell]:
+    """Leave out the second of two trials that are one computation: what it would show is shown by results."""
+    return [dataclasses.replace(trial, same_as=trial.twin_of) for trial in trials]
 
 
 def resolve_device(name: str) -> str:
@@ -166,12 +199,12 @@ def _named_data(suite: Suite) -> tuple[Suite, dict[str, Source]]:
 def _check_tautologies(suite: Suite, cells: Sequence[Cell]) -> None:
     """Refuse a claim whose two sides are one computation by design, measured twice or not: it cannot be false."""
     for claim in suite.claims:
-        computations = []
-        for sides in (claim.plus, claim.minus):
-            with contextlib.suppress(SuiteError):  # what a command line took away is the report's to tell
-                own = [side_cells(cells, side, claim.measure) for side in sides]
-                computations.append(sorted(cell.computation for found in own for cell in found.values()))
-        if len(computations) == 2 and computations[0] == computations[1]:
+        terms: dict[int, list[tuple[str, str]]] = {1: [], -1: []}
+        with contextlib.suppress(SuiteError):  # what a command line took away is the report's to tell
+            for term in claim.terms:
+                own = side_cells(cells, term.settings, claim.measure).values()
+                terms[term.sign] += [(term.metric, cell.computation) for cell in own]
+        if terms[1] and sorted(terms[1]) == sorted(terms[-1]):
             raise UsageError(f"the claim {claim.id!r}: both sides are the same computation by design")
 
 

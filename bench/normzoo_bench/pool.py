@@ -17,9 +17,10 @@ from pebble import ProcessExpired, ProcessPool
 import normzoo
 from normzoo import plugins
 from normzoo_bench.environment import environment
+from normzoo_bench.jobs import apart, jobs
 from normzoo_bench.planner import Plan, source_hash
 from normzoo_bench.result import Result
-from normzoo_bench.worker import Outcome, describe, run_cell, start
+from normzoo_bench.worker import Job, Outcome, describe, run_job, start
 from normzoo_suites import Cell, parse_call
 
 ALONE = frozenset({"throughput"})
@@ -29,16 +30,26 @@ ALONE = frozenset({"throughput"})
 BREAKS = 5
 """How many pools may break under the cells of one owner before what is left is given up."""
 
-BROKEN = "its workers died before they had a cell, again and again"
+FAULTS = frozenset({"oom", "timeout", "crashed", "error"})
+"""What may have befallen trainings only because they ran side by side."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: worker processes (None: one per core), seconds per cell, statuses to measure again."""
+    """How to run.
+
+    Attributes:
+        jobs: worker processes; None is one per core.
+        timeout: seconds per training.
+        retry: statuses of cells to measure again.
+        together: how many seeds of one cell train side by side on a GPU.
+
+    """
 
     jobs: int | None = None
     timeout: float = 1800.0
     retry: frozenset[str] = frozenset()
+    together: int = 1
 
 
 def outcomes(plan: Plan, cells: list[Cell], options: Options) -> Iterator[tuple[Cell, Outcome]]:
@@ -69,19 +80,29 @@ def _measured(plan: Plan, cells: list[Cell], options: Options, timed: bool) -> I
     A worker that dies before it has a cell breaks its pool. That says nothing of any cell, so no record is made of it,
     unless pools break again and again.
     """
-    waiting = list(cells)
-    for attempt in range(BREAKS + 1):
-        last = attempt == BREAKS
-        with _pool(plan, options, waiting[0], 1 if timed else len(waiting)) as schedule:
-            for batch in [[cell] for cell in waiting] if timed else [list(waiting)]:
-                for cell, outcome in _as_they_end({schedule(cell): cell for cell in batch}):
-                    if outcome is not None or last:
-                        waiting.remove(cell)
-                        yield cell, outcome or Outcome("crashed", BROKEN, Result({}), environment(), 0.0)
-                if len(waiting) and timed and batch[0] in waiting:
-                    break
-        if not waiting:
-            return
+    waiting, breaks = jobs(cells, options.together), 0
+    while waiting:
+        todo, waiting, broke = waiting, [], False
+        with _pool(plan, options, todo[0][0], 1 if timed else len(todo)) as schedule:
+            for batch in [[job] for job in todo] if timed else [todo]:
+                if broke:
+                    waiting += batch
+                    continue
+                for job, outcome in _as_they_end({schedule(job): job for job in batch}):
+                    if outcome is None and breaks < BREAKS:
+                        broke = True
+                        waiting.append(job)
+                    elif outcome and len(apart(job)) > 1 and {one.status for one in outcome} & FAULTS:
+                        waiting += apart(job)
+                    else:
+                        yield from zip(job, outcome or [_broken()] * len(job), strict=True)
+        breaks += broke
+
+
+def _broken() -> Outcome:
+    return Outcome(
+        "crashed", "its workers died before they had a cell, again and again", Result({}), environment(), 0.0
+    )
 
 
 @contextmanager
@@ -101,23 +122,25 @@ def _main_unseen() -> Iterator[None]:
 
 
 @contextmanager
-def _pool(plan: Plan, options: Options, first: Cell, cells: int) -> Iterator[Callable[[Cell], Future[Outcome]]]:
-    """Give a function that hands a cell to a pool of warm workers; the pool is killed when this is left early."""
+def _pool(plan: Plan, options: Options, first: Cell, count: int) -> Iterator[Callable[[Job], Future[list[Outcome]]]]:
+    """Give a function that hands a job to a pool of warm workers; the pool is killed when this is left early."""
     context = multiprocessing.get_context("spawn")
     card = normzoo.card(parse_call(first.settings.normalizer).name)
     file = plugins.file_of(card.factory.__module__)
     load = tuple(path for path in plan.request.load if Path(path).expanduser().resolve() == file)
     pool = ProcessPool(
-        max_workers=min(options.jobs or default_jobs(plan.cells), cells),
+        max_workers=min(options.jobs or default_jobs(plan.cells or plan.trials), count),
         context=context,
         initializer=start,
         initargs=(os.getpid(), load),
     )
 
-    def schedule(cell: Cell) -> Future[Outcome]:
-        source = plan.sources.get(getattr(cell.settings, "dataset", ""))
-        future: Future[Outcome] = pool.schedule(
-            run_cell, args=(cell, source.where if source else "", source_hash(cell)), timeout=options.timeout
+    def schedule(job: Job) -> Future[list[Outcome]]:
+        source = plan.sources.get(getattr(job[0].settings, "dataset", ""))
+        future: Future[list[Outcome]] = pool.schedule(
+            run_job,
+            args=(job, source.where if source else "", source_hash(job[0])),
+            timeout=options.timeout * len(apart(job)),
         )
         return future
 
@@ -139,25 +162,26 @@ def default_jobs(cells: Iterable[Cell]) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _as_they_end(cells: dict[Future[Outcome], Cell]) -> Iterator[tuple[Cell, Outcome | None]]:
-    pending = set(cells)
+def _as_they_end(jobs: dict[Future[list[Outcome]], Job]) -> Iterator[tuple[Job, list[Outcome] | None]]:
+    pending = set(jobs)
     while pending:
         ended, pending = wait(pending, return_when=FIRST_COMPLETED)
         for future in ended:
-            yield cells[future], _outcome(future)
+            yield jobs[future], _outcomes(future, len(jobs[future]))
 
 
-def _outcome(future: Future[Outcome]) -> Outcome | None:
-    """Give how a cell ended, its worker's death included; None where its pool broke before it had a worker."""
+def _outcomes(future: Future[list[Outcome]], count: int) -> list[Outcome] | None:
+    """Give how a job's cells ended, its worker's death included; None where its pool broke before it had a worker."""
     try:
         return future.result()
     except TimeoutError as error:
         seconds = error.args[1] if len(error.args) > 1 else 0.0
-        return Outcome("timeout", f"killed after {seconds:g} s", Result({}), environment(), seconds)
+        ended = Outcome("timeout", f"killed after {seconds:g} s", Result({}), environment(), seconds / count)
     except ProcessExpired as error:
         how = f"signal {-error.exitcode}" if (error.exitcode or 0) < 0 else f"exit code {error.exitcode}"
-        return Outcome("crashed", f"its worker died ({how})", Result({}), environment(), 0.0)
+        ended = Outcome("crashed", f"its worker died ({how})", Result({}), environment(), 0.0)
     except (BrokenExecutor, CancelledError):
         return None
     except Exception as error:  # what came back could not be read
-        return Outcome("error", describe(error), Result({}), environment(), 0.0)
+        ended = Outcome("error", describe(error), Result({}), environment(), 0.0)
+    return [ended] * count

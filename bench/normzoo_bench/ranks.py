@@ -18,6 +18,10 @@ from normzoo.convert import move_surroundings
 Buffers = Literal["rank0", "mean"]
 
 
+CALLS = 4
+"""Up to so many parts are cheaper to call one by one than to copy to a layout in which they fold."""
+
+
 class VirtualRanks(nn.Module):
     """A norm layer as W ranks have it, each with statistics and buffers of its own.
 
@@ -32,7 +36,7 @@ class VirtualRanks(nn.Module):
         move_surroundings(inner, self)  # layout and fused activation stay outside: the ranks see [N, C, *space]
         self.inner, self.ranks, self.buffers_from = inner, ranks, buffers
         self.tied = not card.eval_only_stats
-        self.folds = card.built_in and card.pools <= {"batch", "space"}
+        self.folds = card.built_in and card.pools <= {"rank", "batch", "space"}
         self.states = {name: buffer.expand(ranks, *buffer.shape).clone() for name, buffer in inner.named_buffers()}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,7 +46,10 @@ class VirtualRanks(nn.Module):
             return y
         if self.states.keys() != dict(self.inner.named_buffers()).keys():
             raise ValueError("a buffer that is made or removed in forward cannot be kept per rank; register it at once")
-        y = self._folded(x) if self.folds and x.is_contiguous() else self._one_by_one(x)
+        if self.folds and not x.is_contiguous() and self.ranks > CALLS:
+            y = self._folded(x.contiguous()).contiguous(memory_format=torch.channels_last)
+        else:
+            y = self._folded(x) if self.folds and x.is_contiguous() else self._one_by_one(x)
         if self.tied:
             self._tie()
         return y
@@ -98,12 +105,31 @@ def is_split(card: Card, ranks: int) -> bool:
 
 def virtualize(model: nn.Module, card: Card, ranks: int, buffers: Buffers) -> list[VirtualRanks]:
     """Give every layer of this normalizer W virtual ranks, where ranks matter to it; give the new layers."""
-    if not is_split(card, ranks):
-        return []
+    return wrap(model, card, ranks, buffers) if is_split(card, ranks) else []
+
+
+def wrap(model: nn.Module, card: Card, ranks: int, buffers: Buffers = "rank0") -> list[VirtualRanks]:
+    """Cut every batch that reaches a layer of this normalizer into W parts; give the new layers."""
     # a layer that the model uses in two places stays one layer
     found = [pair for pair in model.named_modules(remove_duplicate=False) if isinstance(pair[1], card.factory)]
     layers = {id(module): VirtualRanks(module, card, ranks, buffers) for _, module in found}
     for name, module in found:
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, layers[id(module)])
+        _put(model, name, layers[id(module)])
     return list(layers.values())
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Undo ``wrap``, each layer with the statistics that its buffers name; give the model, changed in place."""
+    found = [pair for pair in model.named_modules(remove_duplicate=False) if isinstance(pair[1], VirtualRanks)]
+    for layer in {id(one): one for _, one in found}.values():
+        assert isinstance(layer, VirtualRanks)  # for mypy: they were picked by it
+        layer.read(layer.buffers_from)
+        move_surroundings(layer, layer.inner)
+    for name, layer in found:
+        _put(model, name, layer.get_submodule("inner"))
+    return model
+
+
+def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)

@@ -33,13 +33,13 @@ class Request:
     load: tuple[str, ...] = ()
     cell: str | None = None
 
-    def command(self, cell: str | None = None, out: str | None = None) -> str:
-        """Give the command line that asks the same, for one cell where its id is given.
+    def command(self, cell: str | None = None, out: str | None = None, tuned: Mapping[str, str] | None = None) -> str:
+        """Give the command line that asks the same, for one cell where its id is given, and what has tuned it.
 
         Absolute paths are left out of it, since it stands in records that are published.
         """
         words = ["normzoo", "run", _shown(self.suite)]
-        for key, value in self.settings.items():
+        for key, value in {**self.settings, **(tuned or {})}.items():
             words += ["--set", f"{key}={_shown(value)}"]
         if self.normalizers is not None:
             words += ["--normalizers", ",".join(self.normalizers)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from normzoo_bench.progress import display
 from normzoo_bench.result import Result
 from normzoo_bench.store import Store, data_fingerprint
 from normzoo_bench.worker import Outcome
-from normzoo_suites import FINAL, Cell, Record, parse_call
+from normzoo_suites import FINAL, Cell, Record, parse_call, read_run
+from normzoo_suites.selection import edge_warnings
 
 
 @dataclass(frozen=True)
@@ -58,30 +60,71 @@ def run_plan(plan: Plan, folder: Path, options: Options | None = None, console: 
     """
     options, console = options or Options(), console or Console(stderr=True)
     store = Store(folder)
-    store.open(plan, plan.request.command(out=str(folder)))
-    finished, unreadable = store.finished(plan, options.retry)
-    for name, reason in unreadable.items():
-        console.print(f"{name} is measured again: {reason}", markup=False)
-    skipped = [_record(plan, cell, _unmeasured(cell)) for cell in plan.cells if cell.skip]
-    for record in skipped:
-        if not store.same(record):
-            store.write(record)
-    waiting = [cell for cell in plan.to_do() if cell.id not in finished]
-    statuses: Counter[str] = Counter(record.status for record in (*finished.values(), *skipped))
-    interrupted, measured = False, 0
+    store.open(plan)
+    work = _Work(plan, store, options, console)
     try:
-        with display(console, len(waiting)) as show:
-            for cell, outcome in outcomes(plan, waiting, options):
-                record = _record(plan, cell, outcome)
-                store.write(record)
-                measured += 1
-                statuses[record.status] += 1
-                show(record)
+        work.tune()
+        work.measure(work.plan.cells)
     except KeyboardInterrupt:
-        interrupted = True
+        work.interrupted = True
     finally:
         store.close()
-    return RunResult(folder, measured, len(finished), statuses, interrupted, unreadable)
+    return RunResult(folder, work.measured, work.resumed, work.statuses, work.interrupted, work.unreadable)
+
+
+class _Work:
+    """A run at work: the trials first, then the cells that they tune."""
+
+    def __init__(self, plan: Plan, store: Store, options: Options, console: Console) -> None:
+        self.plan, self.store, self.options, self.console = plan, store, options, console
+        self.measured, self.resumed, self.interrupted = 0, 0, False
+        self.statuses: Counter[str] = Counter()
+        self.unreadable: dict[str, str] = {}
+
+    def tune(self) -> None:
+        """Measure the trials that have no record, and tune the plan by all of them."""
+        known, _ = self.store.finished(self.plan, frozenset(), self.plan.trials)
+        self._describe(known)
+        if self.plan.trials:
+            self.console.print(f"tuning first, by {len(self.plan.to_do(self.plan.trials))} trials", highlight=False)
+            self._describe(self.measure(self.plan.trials))
+            self._warn()
+
+    def _describe(self, records: Mapping[str, Record]) -> None:
+        self.plan = self.plan.tuned(records)
+        self.store.describe(self.plan, self.plan.request.command(out=str(self.store.folder)))
+
+    def _warn(self) -> None:
+        """Say which choices lie on the edge of what was tried."""
+        for line in edge_warnings(read_run(self.store.folder).choices().values()):
+            self.console.print(line, style="yellow", markup=False, highlight=False)
+
+    def measure(self, cells: Sequence[Cell]) -> dict[str, Record]:
+        """Measure those of these cells that have no record; give the records of all."""
+        records, unreadable = self.store.finished(self.plan, self.options.retry, cells)
+        self.unreadable |= unreadable
+        for name, reason in unreadable.items():
+            self.console.print(f"{name} is measured again: {reason}", markup=False)
+        self.resumed += len(records)
+        self.statuses.update(record.status for record in records.values())
+        for cell in cells:
+            if cell.skip:
+                self._skip(cell)
+        waiting = [cell for cell in self.plan.to_do(cells) if cell.id not in records]
+        with display(self.console, len(waiting)) as show:
+            for cell, outcome in outcomes(self.plan, waiting, self.options):
+                records[cell.id] = _record(self.plan, cell, outcome)
+                self.store.write(records[cell.id])
+                self.measured += 1
+                self.statuses[outcome.status] += 1
+                show(records[cell.id])
+        return records
+
+    def _skip(self, cell: Cell) -> None:
+        record = _record(self.plan, cell, _unmeasured(cell))
+        if not self.store.same(record):
+            self.store.write(record)
+        self.statuses[record.status] += 1
 
 
 def _unmeasured(cell: Cell) -> Outcome:
@@ -105,8 +148,16 @@ def _record(plan: Plan, cell: Cell, outcome: Outcome) -> Record:
         data_fingerprint=data_fingerprint(plan, cell),
         environment=outcome.environment | {"threads": getattr(cell.settings, "threads", 1)},
         seconds=round(outcome.seconds, 4),
-        command=plan.request.command(cell.id),
+        command=plan.request.command(cell.id, tuned=_tuned(plan, cell)),
     )
+
+
+def _tuned(plan: Plan, cell: Cell) -> dict[str, str]:
+    """Give what a result's tuning has set, which whoever measures it again must say; a trial is found by its id."""
+    select, settings = plan.suite.select, cell.settings.model_dump()
+    if select is None or settings.get("evaluate_on") != "test":
+        return {}
+    return {key: str(settings[key]) for key in select.grid}
 
 
 def _card(name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +25,43 @@ class Store:
         self.folder = folder
         self._lock = FileLock(folder / ".lock", timeout=0)
 
-    def open(self, plan: Plan, command: str) -> None:
-        """Take the folder for this process, and write run.json for a plan.
-
-        A cell that is measured by itself (``--cell``) leaves the run.json of the run that it belongs to alone.
+    def open(self, plan: Plan) -> None:
+        """Take the folder for this process.
 
         Raises:
-            UsageError: when the folder holds another suite's run, or this one's with other claims; when another run is
-                at work in it; or when it cannot be written.
+            UsageError: when the folder holds another suite's run, or this one's with other claims or tuning; when
+                another run is at work in it; or when it cannot be written.
 
         """
         try:
             (self.folder / "cells").mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
-            before = self._before()
-            self._check(plan, before)
-            if not self._is_part(plan, before):
-                _write(self.folder / "run.json", json.dumps(self._content(plan, command, before), indent=1))
+            self._check(plan, self._before())
         except Timeout:
             raise UsageError(f"another run is at work in {self.folder}; wait for it, or choose another --out") from None
         except OSError as error:
-            reason = error.strerror or error
-            raise UsageError(f"cannot write to {self.folder}: {reason}; choose another folder with --out") from None
+            raise self._unwritable(error) from None
+
+    def describe(self, plan: Plan, command: str) -> None:
+        """Write run.json for a plan.
+
+        A cell that is measured by itself (``--cell``) leaves the run.json of the run that it belongs to alone.
+
+        Raises:
+            UsageError: when it cannot be written.
+
+        """
+        before = self._before()
+        if self._is_part(plan, before):
+            return
+        try:
+            _write(self.folder / "run.json", json.dumps(self._content(plan, command, before), indent=1))
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> UsageError:
+        reason = error.strerror or error
+        return UsageError(f"cannot write to {self.folder}: {reason}; choose another folder with --out")
 
     def close(self) -> None:
         """Give the folder free."""
@@ -58,14 +74,19 @@ class Store:
                 f"{self.folder} holds a run of the suite {known.get('name')}; choose another folder with --out"
             )
         measured = any((self.folder / "cells").glob("*.json"))
-        if known and measured and known.get("claims") != plan.suite.to_json()["claims"]:
-            raise UsageError(
-                f"{self.folder} holds records measured under other claims, and claims are made before the run; "
-                "choose another folder with --out"
-            )
+        now = plan.suite.to_json()
+        for part, why in (
+            ("claims", "claims are made before the run"),
+            ("select", "one report needs one way of tuning"),
+        ):
+            if known and measured and known.get(part) != now[part]:
+                raise UsageError(
+                    f"{self.folder} holds records measured under other {part}, and {why}; choose another folder with "
+                    "--out"
+                )
 
     def _is_part(self, plan: Plan, before: dict[str, Any]) -> bool:
-        known = {cell["id"] for cell in before.get("cells", [])}
+        known = {cell["id"] for cell in (*before.get("cells", []), *before.get("trials", []))}
         return plan.request.cell is not None and {cell.id for cell in plan.cells} <= known
 
     def _content(self, plan: Plan, command: str, before: dict[str, Any]) -> dict[str, Any]:
@@ -73,6 +94,8 @@ class Store:
             "schema": SCHEMA,
             "suite": plan.suite.to_json(),
             "cells": [cell.to_json() for cell in plan.cells],
+            "trials": [cell.to_json() for cell in plan.trials],
+            "waiting": plan.waiting,
             "looks": self._looks(plan, before),
             "command": command,
         }
@@ -103,14 +126,16 @@ class Store:
                 "same command goes on from there"
             ) from None
 
-    def finished(self, plan: Plan, retry: frozenset[str]) -> tuple[dict[str, Record], dict[str, str]]:
-        """Give the records that count for this plan, by id, and by file name why others cannot be read.
+    def finished(
+        self, plan: Plan, retry: frozenset[str], among: Sequence[Cell] | None = None
+    ) -> tuple[dict[str, Record], dict[str, str]]:
+        """Give the records that count for this plan, or for these cells of it, by id; and why others cannot be read.
 
         A record counts while the normalizer's source and the data are what they were, unless its status is one to
         ``retry``. (Protocol, settings and device are in its id.)
         """
-        records, unreadable = read_records(self.folder, [cell.id for cell in plan.to_do()])
-        cells = {cell.id: cell for cell in plan.cells}
+        cells = {cell.id: cell for cell in plan.to_do(among)}
+        records, unreadable = read_records(self.folder, list(cells))
         counting = {
             cell_id: record
             for cell_id, record in records.items()

@@ -127,13 +127,19 @@ def print_plan(console: Console, plan: Plan, store: Store, jobs: int, cells: boo
     """Show what a run would do, what it would skip and why, and how long it may take."""
     from normzoo_suites.claims import seeds_needed
 
+    known, _ = store.finished(plan, frozenset(), plan.trials)
+    plan = plan.tuned(known)
+    _print_trials(console, plan, known)
     finished, unreadable = store.finished(plan, frozenset())
-    to_do = [cell for cell in plan.to_do() if cell.id not in finished]
+    finished |= known
+    to_do = [cell for cell in (*plan.to_do(plan.trials), *plan.to_do()) if cell.id not in finished]
     same = sum(cell.same_as is not None for cell in plan.cells)
     skipped = [cell for cell in plan.cells if cell.skip]
     console.print(
-        f"{plan.suite.name}: {len(plan.cells)} cells: {len(to_do)} to do, {len(finished)} done, "
-        f"{same} the same computation as another, {len(skipped)} skipped",
+        f"{plan.suite.name}: {len(plan.cells) + plan.waiting} cells: "
+        f"{sum(cell.id not in finished for cell in plan.to_do())} to do, {len(finished) - len(known)} done, "
+        f"{same} the same computation as another, {len(skipped)} skipped"
+        + (f", {plan.waiting} that wait for their trials" if plan.waiting else ""),
         highlight=False,
     )
     reasons = {cell.skip: [c.settings.normalizer for c in skipped if c.skip == cell.skip] for cell in skipped}
@@ -143,7 +149,8 @@ def print_plan(console: Console, plan: Plan, store: Store, jobs: int, cells: boo
         )
     for name in unreadable:
         console.print(f"  {name} cannot be read and is measured again", markup=False)
-    seeds = len({getattr(cell.settings, "seed", 0) for cell in plan.cells if cell.measure == "accuracy"})
+    asked = plan.suite.cells()
+    seeds = len({getattr(cell.settings, "seed", 0) for cell in asked if cell.measure == "accuracy"})
     needed = seeds_needed(len(plan.suite.claims))
     if plan.suite.claims and seeds < needed:
         console.print(
@@ -158,9 +165,24 @@ def print_plan(console: Console, plan: Plan, store: Store, jobs: int, cells: boo
     if cells:
         rows = [
             (c.id, c.measure, _told(c.settings.model_dump(exclude_defaults=True)), _state(c, finished))
-            for c in plan.cells
+            for c in (*plan.trials, *plan.cells)
         ]
         console.print(table("", ["id", "measure", "settings", "state"], rows))
+
+
+def _print_trials(console: Console, plan: Plan, known: Mapping[str, Any]) -> None:
+    """Say what is trained before anything is measured."""
+    select = plan.suite.select
+    if select is None or not plan.trials:
+        return
+    tried = ", ".join(f"{key} of {', '.join(map(str, values))}" for key, values in select.grid.items())
+    trials = plan.to_do(plan.trials)
+    console.print(
+        f"tuning: {tried}, each with {select.seeds} seed{'' if select.seeds == 1 else 's'}, by {select.metric}: "
+        f"{len(trials)} trials, {sum(trial.id in known for trial in trials)} done",
+        markup=False,
+        highlight=False,
+    )
 
 
 def _told(settings: dict[str, Any]) -> str:
@@ -179,6 +201,8 @@ def print_status(console: Console, found: RunStatus) -> None:
     console.print(
         f"{found.suite}: {found.cells} cells: {ended or 'none measured'}, {found.to_do} to do", highlight=False
     )
+    if found.trials[0]:
+        console.print(f"tuned by {found.trials[0]} trials, {found.trials[1]} of them done", highlight=False)
     console.print(f"measured for {found.seconds:.0f} s of worker time", highlight=False)
     for reason, count in found.faults.items():
         console.print(f"  ×{count} {reason}", markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""What runs in a worker process: one cell after the other, each turned into an outcome, whatever happens."""
+"""What runs in a worker process: one job after the other, each cell turned into an outcome, whatever happens."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from normzoo_bench.result import CannotRun, Diverged, Result
 from normzoo_suites import Cell, parse_call
 from normzoo_suites.record import Status
 from normzoo_suites.settings import AccuracySettings, ThroughputSettings
+
+Job = tuple[Cell, ...]
+"""Cells that are measured together: they share one training, or train side by side."""
 
 LONGEST = 2000  # characters of an error's text that a record keeps
 
@@ -56,30 +59,46 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def run_cell(cell: Cell, where: str, source_hash: str) -> Outcome:
-    """Measure one cell; ``where`` is where its data is loaded from, ``source_hash`` its normalizer's as planned."""
+def run_job(job: Job, where: str, source_hash: str) -> list[Outcome]:
+    """Measure the cells of one job; ``where`` is where their data is loaded from.
+
+    ``source_hash`` is their normalizer's as planned. Each cell's time is its share of the job's.
+    """
     from normzoo_bench.environment import environment
 
     began = time.perf_counter()
-    status, reason, result = _attempt(cell, where, source_hash)
-    return Outcome(status, reason, result, environment(), time.perf_counter() - began)
+    ended = _attempt(job, where, source_hash)
+    seconds = (time.perf_counter() - began) / len(job)
+    return [Outcome(*one, environment() | _resolved(cell), seconds) for cell, one in zip(job, ended, strict=True)]
 
 
-def _attempt(cell: Cell, where: str, source_hash: str) -> tuple[Status, str, Result]:
+_Ended = tuple[Status, str, Result]
+
+
+def _attempt(job: Job, where: str, source_hash: str) -> list[_Ended]:
     import torch
 
     torch.set_num_threads(1)
     try:
-        _check_source(cell, source_hash)
-        return "ok", "", _measure(cell, where)
-    except Diverged as error:
-        return "diverged", str(error), error.result
+        _check_source(job[0], source_hash)
+        return _measure(job, where)
     except CannotRun as error:
-        return "skipped", str(error), Result({})
+        ended: _Ended = ("skipped", str(error), Result({}))
     except BaseException as error:  # whatever a normalizer does, SystemExit too: the run goes on, the record says it
         if _out_of_memory(error):
-            return "oom", str(error).partition("\n")[0], Result({})
-        return "error", describe(error, _file(cell)), Result({})
+            ended = ("oom", str(error).partition("\n")[0], Result({}))
+        else:
+            ended = ("error", describe(error, _file(job[0])), Result({}))
+    return [ended] * len(job)
+
+
+def _resolved(cell: Cell) -> dict[str, Any]:
+    """Say what the settings that are ``auto`` have meant here."""
+    if not isinstance(cell.settings, AccuracySettings):
+        return {}
+    from normzoo_bench.training.trainer import precision
+
+    return {"precision": precision(cell.settings)}
 
 
 def _check_source(cell: Cell, planned: str) -> None:
@@ -98,17 +117,25 @@ def _file(cell: Cell) -> str:
     return inspect.getfile(normzoo.card(name).factory) if name in normzoo.names() else ""
 
 
-def _measure(cell: Cell, where: str) -> Result:
+def _measure(job: Job, where: str) -> list[_Ended]:
     # imported here, so that a worker pays only for what its cells need
-    if isinstance(cell.settings, AccuracySettings):
+    settings = job[0].settings
+    if isinstance(settings, AccuracySettings):
         from normzoo_bench import accuracy, data
 
-        return accuracy.measure(cell.settings, data.load(cell.settings.dataset, where))
-    if isinstance(cell.settings, ThroughputSettings):
+        together = [cell.settings for cell in job if isinstance(cell.settings, AccuracySettings)]
+        return [_told(one) for one in accuracy.measure_together(together, data.load(settings.dataset, where))]
+    if isinstance(settings, ThroughputSettings):
         from normzoo_bench import throughput
 
-        return throughput.measure(cell.settings)
-    raise TypeError(f"no measure for {type(cell.settings).__name__}")
+        return [("ok", "", throughput.measure(settings))]
+    raise TypeError(f"no measure for {type(settings).__name__}")
+
+
+def _told(ended: Result | Diverged | CannotRun) -> _Ended:
+    if isinstance(ended, Diverged):
+        return "diverged", str(ended), ended.result
+    return ("skipped", str(ended), Result({})) if isinstance(ended, CannotRun) else ("ok", "", ended)
 
 
 def _out_of_memory(error: BaseException) -> bool:

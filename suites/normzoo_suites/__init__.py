@@ -2,11 +2,14 @@
 
 from normzoo_suites.calls import Call, parse_call
 from normzoo_suites.cell import Cell
+from normzoo_suites.claim import Claim
 from normzoo_suites.errors import SuiteError
+from normzoo_suites.figure import Figure
+from normzoo_suites.grid import Grid
 from normzoo_suites.load import change_suite, load_suite, parse_suite, suite_names
 from normzoo_suites.record import FINAL, SCHEMA, Record, read_record
 from normzoo_suites.run_folder import Run, read_run
-from normzoo_suites.schema import Claim, Figure, Grid, Suite
+from normzoo_suites.schema import Suite
 
 __all__ = [
     "FINAL",

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 
 from normzoo_suites.cell import Cell
+from normzoo_suites.claim import Claim, Term
 from normzoo_suites.errors import SuiteError, suggest
 from normzoo_suites.metrics import METRICS
-from normzoo_suites.schema import Claim, Suite
+from normzoo_suites.schema import Suite
 from normzoo_suites.settings import MEASURES
 from normzoo_suites.values import Value
 
@@ -61,6 +62,12 @@ def check_claims(suite: Suite) -> None:
             raise SuiteError(f"two claims have the id {claim.id!r}; rename one", ("claims", number, "id"))
         seen.add(claim.id)
         try:
+            if claim.compares_levels and suite.select is None:
+                raise SuiteError(
+                    "compares levels of different normalizers at one common learning rate, which compares defaults and "
+                    "not layers; tune them by [select], compare one with itself across conditions, or two such drops",
+                    ("plus",),
+                )
             _check_claim(claim, [cell for cell in cells if cell.measure == claim.measure])
         except SuiteError as error:
             place = ("claims", number, *error.place)
@@ -73,27 +80,31 @@ def _check_claim(claim: Claim, cells: list[Cell]) -> None:
         raise SuiteError(f"unknown metric {claim.metric!r}; {suggest(claim.metric, known)}", ("metric",))
     if not cells:
         raise SuiteError(f"{claim.metric} is of {claim.measure}, which no grid of this suite measures", ("metric",))
-    sides = {"plus": _matched(claim, "plus", cells), "minus": _matched(claim, "minus", cells)}
-    plus, minus = ({cell.id for found in side for cell in found.values()} for side in sides.values())
+    found = [(term, _matched(claim, number, term, cells)) for number, term in enumerate(claim.terms)]
+    plus, minus = (
+        {(cell.id, term.metric) for term, by_seed in found if term.sign == sign for cell in by_seed.values()}
+        for sign in (1, -1)
+    )
     if plus & minus:
         raise SuiteError("the same cells stand on both sides, and cancel", ("minus",))
-    if not set.intersection(*(set(found) for side in sides.values() for found in side)):
+    if not set.intersection(*(set(by_seed) for _, by_seed in found)):
         raise SuiteError("its sides have no seed in common", ("minus",))
 
 
-def _matched(claim: Claim, name: str, cells: list[Cell]) -> list[dict[int, Cell]]:
-    known = MEASURES[str(claim.measure)].model_fields
-    matched = []
-    for number, side in enumerate(getattr(claim, name)):
-        for key in side:
-            if key not in known:
-                message = f"unknown setting {key!r} of {claim.measure}; {suggest(key, known)}"
-                raise SuiteError(message, (name, number, key))
-        try:
-            matched.append(side_cells(cells, side))
-        except SuiteError as error:
-            raise error.under(name, number) from None
-    return matched
+def _matched(claim: Claim, number: int, term: Term, cells: list[Cell]) -> dict[int, Cell]:
+    place = ("plus", number) if term.sign > 0 else ("minus", number - len(claim.plus))
+    measure = str(claim.measure)
+    if term.metric not in METRICS[measure]:
+        message = f"unknown metric {term.metric!r} of {measure}; {suggest(term.metric, METRICS[measure])}"
+        raise SuiteError(message, (*place, "metric"))
+    known = MEASURES[measure].model_fields
+    for key in term.settings:
+        if key not in known:
+            raise SuiteError(f"unknown setting {key!r} of {measure}; {suggest(key, known)}", (*place, key))
+    try:
+        return side_cells(cells, term.settings)
+    except SuiteError as error:
+        raise error.under(*place) from None
 
 
 def _show(side: Mapping[str, Value]) -> str:

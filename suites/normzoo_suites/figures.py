@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from normzoo_suites.cell import Cell
 from normzoo_suites.errors import SuiteError, show, suggest
+from normzoo_suites.figure import Figure
 from normzoo_suites.metrics import METRICS
-from normzoo_suites.schema import Figure, Suite
+from normzoo_suites.schema import Suite
 from normzoo_suites.settings import MEASURES
 
 DERIVED = {"accuracy": ("local_batch",)}

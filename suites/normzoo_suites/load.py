@@ -10,15 +10,21 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from normzoo_suites.calls import split_commas
+from normzoo_suites.claim import Claim
 from normzoo_suites.claims import check_claims
 from normzoo_suites.errors import Place, SuiteError, explain, show, suggest
+from normzoo_suites.figure import Figure
 from normzoo_suites.figures import check_figures
+from normzoo_suites.grid import Grid
+from normzoo_suites.momentum import check_batch_sizes
 from normzoo_suites.places import line_of, parse_toml
-from normzoo_suites.schema import MAX_CELLS, Claim, Figure, Grid, Suite
+from normzoo_suites.schema import MAX_CELLS, Suite
+from normzoo_suites.select import Select
+from normzoo_suites.selection import check_select
 from normzoo_suites.settings import MEASURES, canonical_value
 from normzoo_suites.values import Value
 
-_TABLES: dict[str, type[BaseModel]] = {"grids": Grid, "claims": Claim, "figures": Figure}
+_TABLES: dict[str, type[BaseModel]] = {"grids": Grid, "select": Select, "claims": Claim, "figures": Figure}
 
 
 def suite_names() -> list[str]:
@@ -62,6 +68,8 @@ def parse_suite(text: str, name: str) -> Suite:
     try:
         suite = read_suite(data)
         suite.cells()
+        check_batch_sizes(suite)
+        check_select(suite)
         check_claims(suite)
         check_figures(suite)
     except SuiteError as error:
@@ -125,9 +133,18 @@ def change_suite(
     for key in replaced:
         if key not in known:
             raise SuiteError(f"unknown setting {key!r} in suite {suite.name}; {suggest(key, known)}")
-    changed = suite.model_copy(update={"grids": [_change_grid(g, replaced, add_normalizers) for g in suite.grids]})
+    grids = [_change_grid(grid, replaced, add_normalizers) for grid in suite.grids]
+    changed = suite.model_copy(update={"grids": grids, "select": _change_select(suite.select, replaced)})
     changed.cells()  # complains of values that do not go together
+    check_batch_sizes(changed)
+    check_select(changed)
     return changed
+
+
+def _change_select(select: Select | None, replaced: Mapping[str, list[Value]]) -> Select | None:
+    """Tune no more what is set by hand, and nothing where that was all."""
+    left = {key: values for key, values in select.grid.items() if key not in replaced} if select else {}
+    return select.model_copy(update={"grid": left}) if select and left else None
 
 
 def _change_grid(grid: Grid, replaced: Mapping[str, list[Value]], add: Sequence[str]) -> Grid:

@@ -5,7 +5,14 @@ from __future__ import annotations
 METRICS: dict[str, tuple[str, ...]] = {
     "accuracy": (
         "test_accuracy",
+        "test_accuracy_population",
+        "test_accuracy_batch",
         "test_accuracy_mean_buffers",
+        "test_accuracy_frozen",
+        "test_accuracy_ema",
+        "train_eval_gap",
+        "validation_accuracy",
+        "validation_loss",
         "train_accuracy",
         "test_loss",
         "chance_accuracy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from normzoo_suites.errors import NewerSchemaError, SuiteError
 from normzoo_suites.load import read_suite
 from normzoo_suites.record import Record, parse_json, read_record
 from normzoo_suites.schema import Suite
+from normzoo_suites.selection import Choice, choose
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,13 @@ class Run:
         folder: where it lies.
         suite: the suite as the latest command line changed it.
         cells: its cells, in the order of measuring.
-        records: the readable records of these cells by id; a cell that is ``same_as`` another has that one's record.
+        records: the readable records of these cells and trials by id; a cell that is ``same_as`` another has that
+            one's record.
         unreadable: by file name, what is wrong with a record that cannot be read.
         command: the command line of the latest run.
         looks: at how many seeds results could be seen before more seeds were asked for, look by look.
+        trials: what is trained to tune the cells, before them.
+        waiting: how many cells are not among ``cells`` yet, since what tunes them is not chosen.
 
     """
 
@@ -34,6 +39,13 @@ class Run:
     unreadable: dict[str, str]
     command: str
     looks: tuple[int, ...] = ()
+    trials: tuple[Cell, ...] = ()
+    waiting: int = 0
+
+    def choices(self) -> dict[str, Choice]:
+        """Give what the trials have chosen, by condition, as far as they have."""
+        select = self.suite.select
+        return choose(select, self.suite.cells(), self.records) if select else {}
 
 
 def read_run(folder: str | Path) -> Run:
@@ -44,22 +56,51 @@ def read_run(folder: str | Path) -> Run:
 
     """
     folder = Path(folder)
-    suite, cells, command, looks = _contents(folder)
-    records, unreadable = read_records(folder, [cell.id for cell in cells])
+    held = _contents(folder)
+    records, unreadable = read_records(folder, [cell.id for cell in (*held.trials, *held.cells)])
+    share_records(records, (*held.trials, *held.cells))
+    return Run(
+        folder,
+        held.suite,
+        held.cells,
+        records,
+        unreadable,
+        held.command,
+        held.looks,
+        tuple(held.trials),
+        held.waiting,
+    )
+
+
+def share_records(records: dict[str, Record], cells: Iterable[Cell]) -> None:
+    """Give every cell that is the same computation as another that one's record."""
     for cell in cells:
         if cell.same_as in records:
             records[cell.id] = records[cell.same_as]
-    return Run(folder, suite, cells, records, unreadable, command, looks)
 
 
-def _contents(folder: Path) -> tuple[Suite, list[Cell], str, tuple[int, ...]]:
-    """Read run.json: the suite, its cells, the command line, the looks."""
+@dataclass(frozen=True)
+class _Contents:
+    """What run.json holds."""
+
+    suite: Suite
+    cells: list[Cell]
+    trials: list[Cell]
+    waiting: int
+    command: str
+    looks: tuple[int, ...]
+
+
+def _contents(folder: Path) -> _Contents:
     file = folder / "run.json"
     try:
         data = parse_json(file.read_bytes(), str(file))
-        cells = [Cell.from_json(cell) for cell in data["cells"]]
+        cells, trials = ([Cell.from_json(cell) for cell in data.get(key, [])] for key in ("cells", "trials"))
+        if "cells" not in data:
+            raise KeyError("cells")
         looks = tuple(int(look) for look in data.get("looks", ()))
-        return read_suite(data["suite"]), cells, str(data["command"]), looks
+        waiting = int(data.get("waiting", 0))
+        return _Contents(read_suite(data["suite"]), cells, trials, waiting, str(data["command"]), looks)
     except (FileNotFoundError, NotADirectoryError):
         raise SuiteError(
             f"{folder} is no run folder: it has no run.json; `normzoo run SUITE --out {folder}` makes one"

@@ -8,64 +8,15 @@ from __future__ import annotations
 
 import functools
 import math
-import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationError,
-    create_model,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from normzoo_suites.calls import parse_call
-from normzoo_suites.errors import SuiteError, explain, suggest
-
-_LARGEST = 2**31 - 1
-_LARGEST_RATE = 1e30  # what float32 can multiply with
-
-
-def _canonical(text: str) -> str:
-    return str(parse_call(text))
-
-
-def _rate(given: object) -> float | str:
-    call = parse_call(given) if isinstance(given, str) else None
-    numbers = [call.options.get("rate"), call.options.get("per")] if call else [given]
-    shape_fits = call is None or (call.name == "linear" and set(call.options) == {"rate", "per"})
-    if not shape_fits or not all(_positive(number) for number in numbers):
-        raise ValueError("must be a number above 0, or linear(rate=…, per=…) of such numbers")
-    return str(call) if call else float(given)  # type: ignore[arg-type]  # _positive has seen that it is a number
-
-
-def _positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LARGEST_RATE
-
-
-def _samples(given: object) -> int | Literal["all"]:
-    if given == "all":
-        return "all"
-    if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= _LARGEST:
-        return given
-    raise ValueError('must be a whole number from 1, or "all"')
-
-
-_SHAPE = re.compile(r"[1-9][0-9]{0,5}(x[1-9][0-9]{0,5}){0,3}")
-
-
-def _shape(text: str) -> str:
-    if not _SHAPE.fullmatch(text):
-        raise ValueError("must be channels and 0 to 3 space axes, such as 64x56x56")
-    return text
-
-
-CallText = Annotated[str, AfterValidator(_canonical)]
-Count = Annotated[int, Field(ge=1, le=_LARGEST)]
-Rate = Annotated[float | str, PlainValidator(_rate)]
+from normzoo_suites.errors import Place, SuiteError, explain, suggest
+from normzoo_suites.fields import LARGEST, CallText, Count, Counting, Decay, Rate, Samples, Shape, Share
+from normzoo_suites.values import Value
 
 
 class Settings(BaseModel):
@@ -78,25 +29,67 @@ class Settings(BaseModel):
 
 
 class AccuracySettings(Settings):
-    """One training run and its test accuracy.
+    """One training run, and what is read off it.
 
-    ``learning_rate`` is a number, or ``linear(rate=0.1, per=256)``: the linear rule of Goyal et al. 2017
-    (arXiv:1706.02677), rate · batch_size / per.
+    Attributes:
+        dataset: an embedded data set, a hub id or a folder.
+        model: a built-in model, or ``timm/NAME``.
+        epochs: passes over the training part; the last partial batch of each is dropped.
+        batch_size: samples per optimizer step, all ranks together.
+        train_samples: how many of the training part are used.
+        ranks: data-parallel width; ``local_batch`` = batch_size / ranks.
+        split: which data the ranks own.
+        dealing: how one step's samples are dealt to the ranks.
+        buffers: whose running statistics are kept.
+        learning_rate: a number, or ``linear(rate=0.1, per=256)``: the linear rule of Goyal et al. 2017
+            (arXiv:1706.02677), rate · batch_size / per.
+        weight_decay: of weights; norms and biases go without.
+        optimizer: ``sgd`` (Nesterov's momentum, 0.9) or ``adamw``.
+        schedule: of the learning rate after the warm-up; ``cosine`` ends at 0.
+        warmup_epochs: in which the learning rate rises from 0, linearly.
+        label_smoothing: of the training loss.
+        ema: decay of a moving average of the weights, read besides; 0 is none.
+        augment: ``none``, ``flip`` or ``crop_flip(padding=4)``.
+        precision: ``auto`` is bfloat16 autocast on CUDA and float32 on CPU.
+        layout: memory layout of images and weights; ``auto`` is channels_last on CUDA, contiguous on CPU.
+        capture: ``auto`` replays a step as a CUDA graph on CUDA; ``off`` launches every step.
+        momentum_counts: ``steps``, or ``samples(per=N)``: running statistics then forget at every batch size as their
+            momentum says it at batch size N, 1 − (1 − momentum)^(batch_size / N).
+        data: ``resident`` on the device, or ``stream``, decoded and augmented while training.
+        evaluate_on: the test part, or a validation part that is cut from the training part.
+        readings: ``running`` statistics only, or ``all``: population and batch statistics too.
+        eval_batch_size: samples per statistic of the reading with batch statistics; 0 is as many as in training.
+        frozen_from: the share of training after which a branch goes on with frozen statistics; 1 is no branch.
+        seed: draws weights, order, augmentation, and the test part where a data set has none.
+
     """
 
     dataset: CallText
     model: Annotated[str, Field(min_length=1)]
     epochs: Count
     batch_size: Count
-    train_samples: Annotated[int | Literal["all"], PlainValidator(_samples)] = "all"
+    train_samples: Samples = "all"
     ranks: Count = 1
     split: CallText = "iid"
     dealing: CallText = "shuffled"
     buffers: Literal["rank0", "mean"] = "rank0"
     learning_rate: Rate = 0.1
-    weight_decay: Annotated[float, Field(ge=0, le=_LARGEST_RATE, allow_inf_nan=False), AfterValidator(abs)] = (
-        5e-4  # abs: -0.0 is 0.0
-    )
+    weight_decay: Decay = 5e-4
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: Annotated[int, Field(ge=0, le=LARGEST)] = 0
+    label_smoothing: Share = 0.0
+    ema: Share = 0.0
+    augment: CallText = "none"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    layout: Literal["auto", "contiguous", "channels_last"] = "auto"
+    capture: Literal["auto", "off"] = "auto"
+    momentum_counts: Counting = "steps"
+    data: Literal["resident", "stream"] = "resident"
+    evaluate_on: Literal["test", "validation"] = "test"
+    readings: Literal["running", "all"] = "running"
+    eval_batch_size: Annotated[int, Field(ge=0, le=LARGEST)] = 0
+    frozen_from: Annotated[float, Field(gt=0, le=1)] = 1.0
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0  # what numpy's and scikit-learn's draws take
 
     @model_validator(mode="after")
@@ -110,10 +103,34 @@ class AccuracySettings(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _parts_of_training_fit(self) -> AccuracySettings:
+        if self.warmup_epochs >= self.epochs:
+            raise SuiteError(
+                f"warmup_epochs must be fewer than epochs, got {self.warmup_epochs} of {self.epochs}",
+                ("warmup_epochs",),
+            )
+        if self.eval_batch_size and self.readings != "all":
+            raise SuiteError(
+                'eval_batch_size is of the reading with batch statistics; it needs readings = "all"',
+                ("eval_batch_size",),
+            )
+        if self.frozen_from < 1 and self.frozen_epoch() >= self.epochs:
+            raise SuiteError(
+                f"frozen_from = {self.frozen_from:g} leaves no epoch of {self.epochs} for the branch with frozen "
+                "statistics; train longer, or branch earlier",
+                ("frozen_from",),
+            )
+        return self
+
     @property
     def local_batch(self) -> float:
         """Samples per rank and step."""
         return self.batch_size / self.ranks
+
+    def frozen_epoch(self) -> int:
+        """Give the number of epochs before the branch with frozen statistics, the nearest to its share, at least 1."""
+        return max(1, round(self.frozen_from * self.epochs))
 
     def rate(self) -> float:
         """Give the learning rate as a number, the linear rule applied."""
@@ -131,7 +148,7 @@ def _divisors(number: int) -> list[int]:
 class ThroughputSettings(Settings):
     """The time of one layer: ``shape`` is C or CxL, CxHxW, CxDxHxW; ``threads`` is CPU threads."""
 
-    shape: Annotated[str, AfterValidator(_shape)]
+    shape: Shape
     batch_size: Count
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     layout: Literal["contiguous", "channels_last"] = "contiguous"
@@ -169,6 +186,20 @@ def canonical_value(measure: str, key: str, value: object) -> str | int | float:
     except ValidationError as error:
         raise explain(error, lambda _: fields) from None
     return getattr(checked, key)  # type: ignore[no-any-return]  # every setting is one of the three
+
+
+def canonical_side(measure: str | None, side: Iterable[tuple[str, Value]], place: Place) -> dict[str, Value]:
+    """Spell a table of settings as cells have them, so that they can be compared; what is no setting stays as it is.
+
+    Raises:
+        SuiteError: for a value that its setting does not take, with its place.
+
+    """
+    known = MEASURES[measure].model_fields if measure in MEASURES else ()
+    try:
+        return {key: canonical_value(str(measure), key, value) if key in known else value for key, value in side}
+    except SuiteError as error:
+        raise error.under(*place) from None
 
 
 @functools.cache

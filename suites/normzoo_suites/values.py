@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, PlainValidator
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator
+
+TABLE = ConfigDict(extra="forbid", frozen=True, strict=True)
+"""How every table of a suite is read."""
 
 
 def _value(given: object) -> str | int | float:

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 import normzoo
-from normzoo_bench import accuracy
+from normzoo_bench import accuracy, splits
 from normzoo_bench.result import Diverged
+from normzoo_bench.training.optimizer import optimizer
 
 FIVE = ["batch_norm", "sync_batch_norm", "layer_norm", "group_norm", "batch_renorm"]
 
@@ -90,7 +91,7 @@ def test_a_weight_that_the_model_excepts_is_not_decayed(settings):
     model = nn.Module()
     model.pos_embed, model.head = nn.Parameter(torch.ones(1, 2, 3)), nn.Linear(3, 2)
     model.no_weight_decay = lambda: {"pos_embed"}
-    decayed, free = accuracy._optimizer(model, settings(), steps=1)[0].param_groups
+    free, decayed = optimizer(model, settings()).param_groups
     assert [id(p) for p in decayed["params"]] == [id(model.head.weight)]
     assert id(model.pos_embed) in {id(p) for p in free["params"]}
 
@@ -126,8 +127,7 @@ def test_the_linear_rule_scales_the_rate_with_the_batch(settings):
 
 def test_weight_decay_leaves_norms_and_biases_alone(settings):
     model = nn.Sequential(nn.Linear(3, 4), normzoo.create("group_norm", 4))
-    optimizer, _ = accuracy._optimizer(model, settings(weight_decay=0.1), steps=1)
-    decayed, free = optimizer.param_groups
+    free, decayed = optimizer(model, settings(weight_decay=0.1)).param_groups
     assert [tuple(p.shape) for p in decayed["params"]] == [(4, 3)]
     assert decayed["weight_decay"] == 0.1
     assert free["weight_decay"] == 0
@@ -144,7 +144,7 @@ def test_training_agrees_with_a_loop_written_out_by_hand(settings, digits):
     model = accuracy.build(cell, digits, steps=7)
     velocity = [torch.zeros_like(p) for p in model.parameters()]
     losses = []
-    order = torch.from_numpy(accuracy.splits.epochs(cell, part.labels.numpy())(0))
+    order = torch.from_numpy(splits.epochs(cell, part.labels.numpy())(0))
     for step, index in enumerate(order):
         rate = 0.05 * (1 + torch.cos(torch.tensor(torch.pi * step / len(order))).item())
         loss = nn.functional.cross_entropy(model(images[index]), part.labels[index])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import datasets
 import numpy as np
 import pytest
 import torch
 from pets import CLASSES, loaded, one_part, parquet_folder, part_of, pictures, table
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from normzoo_bench import data
 from normzoo_bench.errors import UsageError
+from normzoo_bench.known import known_names
 
 pytestmark = pytest.mark.usefixtures("own_caches")
 
@@ -154,7 +158,7 @@ def test_a_folder_that_holds_no_data_is_said_to_be_unloadable(tmp_path):
 
 @pytest.mark.parametrize("name", ["no such set", "a/b/c", "/nowhere/at/all"])
 def test_a_name_that_can_be_nothing_says_what_it_could_be(name):
-    with pytest.raises(UsageError, match=r"neither embedded \(digits\), nor a folder here, nor a hub id"):
+    with pytest.raises(UsageError, match=r"neither one of digits, cifar10, .*, nor a folder here, nor a hub id"):
         data.find(name)
 
 
@@ -201,3 +205,143 @@ def test_a_misspelt_folder_beside_others_is_not_taken_for_a_hub_id(tmp_path, mon
     with pytest.raises(UsageError, match="there is no folder 'cast' in photos; it holds: cats"):
         data.find("photos/cast")
     assert data.find("someone/cats").where == "someone/cats"
+
+
+# short names of the hub's data sets
+
+
+class Hub(dict):
+    """Data sets by id and config, and what was asked for; any other name is not there, and folders load as ever."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.of_folders = [], datasets.load_dataset
+
+    def load_dataset(self, where, config=None, **options):
+        if Path(where).is_absolute():
+            return self.of_folders(where, config, **options)
+        self.asked.append((where, config))
+        if (where, config) not in self:
+            raise ConnectionError(f"Couldn't reach {where!r} on the Hub (ConnectError)")
+        return datasets.DatasetDict(self[where, config])
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    held = Hub()
+    monkeypatch.setattr(datasets, "load_dataset", held.load_dataset)
+    return held
+
+
+def cifar100_like(count):
+    """Images under ``img``, and two columns of class labels."""
+    kinds = {"img": datasets.Image(), "fine_label": datasets.ClassLabel(num_classes=100)}
+    kinds["coarse_label"] = datasets.ClassLabel(num_classes=20)
+    columns = {"img": pictures(count, 32), "fine_label": [7 * i for i in range(count)]}
+    columns["coarse_label"] = [i % 20 for i in range(count)]
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(kinds))
+
+
+def photographs(labels):
+    """Oblong images, of which no two have one size."""
+    images = [Image.new("RGB", (20 + i, 12 + i), (i, 0, 0)) for i in range(len(labels))]
+    kinds = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)})
+    return datasets.Dataset.from_dict({"image": images, "label": labels}, features=kinds)
+
+
+@pytest.mark.parametrize(
+    ("name", "id_"),
+    [
+        ("cifar10", "uoft-cs/cifar10"),
+        ("cifar100", "uoft-cs/cifar100"),
+        ("fashion_mnist", "zalando-datasets/fashion_mnist"),
+        ("imagenette", "frgfm/imagenette"),
+        ("imagenet-1k", "ILSVRC/imagenet-1k"),
+    ],
+)
+def test_a_short_name_stays_as_it_is_in_settings_and_loads_from_the_hub(name, id_):
+    source = data.find(name)
+    assert (source.name, source.where) == (name, id_)
+    assert f"hub id {id_}" in known_names()[name]
+
+
+def test_cifar100_has_its_hundred_fine_classes_and_the_coarse_ones_where_told(hub):
+    hub["uoft-cs/cifar100", None] = {"train": cifar100_like(12), "test": cifar100_like(6)}
+    fine, coarse = loaded("cifar100"), loaded("cifar100(label=coarse_label)")
+    assert (fine.classes, fine.test.labels.tolist()) == (100, [0, 7, 14, 21, 28, 35])
+    assert (coarse.classes, coarse.test.labels.tolist()) == (20, [0, 1, 2, 3, 4, 5])
+
+
+def test_imagenette_is_its_160_pixel_config_cut_to_squares_and_tested_on_validation(hub):
+    hub["frgfm/imagenette", "160px"] = {"train": photographs([0, 1] * 4), "validation": photographs([2, 3, 1])}
+    found = loaded("imagenette")
+    assert found.shape == (3, 160, 160)
+    assert found.test.labels.tolist() == [2, 3, 1]
+    assert found.train.images[:, 0].flatten(1).float().mean(1).tolist() == list(range(8))
+
+
+def test_given_options_win_over_those_of_a_short_name(hub):
+    hub["frgfm/imagenette", "320px"] = {"train": photographs([0, 1] * 4), "extra": photographs([4])}
+    found = loaded("imagenette(config=320px, size=16, test=extra)")
+    assert (found.shape, found.test.labels.tolist()) == ((3, 16, 16), [4])
+
+
+def test_imagenets_unlabelled_test_part_is_left_alone(hub):
+    parts = {"train": photographs([0, 1] * 4), "validation": photographs([2, 3, 1]), "test": photographs([-1, -1])}
+    hub["ILSVRC/imagenet-1k", None] = parts
+    assert loaded("imagenet-1k(size=16)").test.labels.tolist() == [2, 3, 1]
+
+
+def test_fashion_mnist_is_gray(hub):
+    names = ("image", "label")
+    hub["zalando-datasets/fashion_mnist", None] = {"train": table(9, names, "L"), "test": table(3, names, "L")}
+    assert loaded("fashion_mnist").shape == (1, 8, 8)
+
+
+def test_a_short_name_is_asked_for_once(hub):
+    hub["uoft-cs/cifar10", None] = {"train": table(12), "test": table(6)}
+    loaded("cifar10")
+    data.load.cache_clear()
+    loaded("cifar10")
+    assert hub.asked == [("uoft-cs/cifar10", None)]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("imagenette(size=160)", "imagenette"),
+        ("imagenette(config='160px', size=160.0)", "imagenette"),
+        ("imagenette(size=64, config=160px)", "imagenette(size=64)"),
+        ("cifar10(size=None)", "cifar10"),
+        ("cifar100(label=coarse_label)", "cifar100(label=coarse_label)"),
+    ],
+)
+def test_options_that_a_short_name_has_anyway_leave_its_name_alone(given, name):
+    assert data.find(given).name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("CIFAR-10", "cifar10"), ("imagenet1k", "imagenet-1k"), ("fashion-mnist", "fashion_mnist"), ("Digits", "digits")],
+)
+def test_another_spelling_of_a_short_name_is_told_the_right_one(name, meant):
+    with pytest.raises(UsageError, match=f"unknown data set '{name}'; did you mean '{meant}'"):
+        data.find(name)
+
+
+def test_a_short_name_goes_before_a_folder_of_that_name_which_has_another_spelling(tmp_path, monkeypatch, hub):
+    parquet_folder(tmp_path, train=table()).rename(tmp_path / "cifar10")
+    monkeypatch.chdir(tmp_path)
+    assert data.find("cifar10").name == "cifar10"
+    assert data.find("./cifar10").name.startswith("cifar10@")
+    assert loaded("./cifar10").classes == 3
+    with pytest.raises(UsageError, match=r"Couldn't reach 'uoft-cs/cifar10' on the Hub.*here, write \./cifar10"):
+        loaded("cifar10")
+    assert hub.asked == [("uoft-cs/cifar10", None)]
+
+
+def test_a_hub_that_cannot_be_reached_is_said_in_one_line(hub):
+    with pytest.raises(UsageError) as caught:
+        loaded("cifar100")
+    message = "ConnectionError: Couldn't reach 'uoft-cs/cifar100' on the Hub (ConnectError)"
+    assert str(caught.value) == f"cannot load the data set 'uoft-cs/cifar100': {message}"

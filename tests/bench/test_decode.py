@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -100,7 +101,7 @@ def test_a_set_whose_only_test_part_has_no_labels_is_split_by_the_seed(tmp_path,
 
 def decoded(monkeypatch, **parts):
     """Decode parts that ``datasets`` can have, but can neither save nor read from a folder."""
-    monkeypatch.setattr(decode, "_open", lambda _: parts)
+    monkeypatch.setattr(decode, "_open", lambda *_: parts)
     return decode.decode("pets", {})
 
 
@@ -177,6 +178,70 @@ def test_a_training_sample_without_a_label_is_told_by_its_row(tmp_path):
 def test_a_named_column_of_another_kind_is_refused(tmp_path, options, kind):
     with pytest.raises(UsageError, match=f"the column '.*' holds no {kind} but"):
         loaded(f"{saved(tmp_path, train=table())}({options})")
+
+
+# configs
+
+
+def folder_with_configs(tmp_path, **parts):
+    """A folder of two subsets, as the hub has them: ``configs`` in the head of its README."""
+    head = ["---", "configs:"]
+    for name, part in parts.items():
+        (tmp_path / name).mkdir()
+        part.to_parquet(tmp_path / name / "train.parquet")
+        head += [f"- config_name: '{name}'", "  data_files:", "  - split: train", f"    path: {name}/train*"]
+    (tmp_path / "README.md").write_text("\n".join([*head, "---", ""]), encoding="utf-8")
+    return tmp_path
+
+
+def test_a_folder_with_several_configs_wants_one_and_gets_it(tmp_path):
+    small, large = part_of(pictures(6, 8), [0, 1] * 3), part_of(pictures(6, 12), [0, 1] * 3)
+    folder = folder_with_configs(tmp_path, **{"160px": small, "320px": large})
+    with pytest.raises(UsageError, match=r"among .*'160px', '320px'\]; choose one: --set 'dataset=.*\(config=NAME\)'"):
+        loaded(str(folder))
+    assert loaded(f"{folder}(config=160px)").shape == (3, 8, 8)
+    assert loaded(f"{folder}(config=320px)").shape == (3, 12, 12)
+    with pytest.raises(UsageError, match=r"'80px' not found. Available: \['160px', '320px'\]"):
+        loaded(f"{folder}(config=80px)")
+
+
+def test_a_config_that_is_a_number_is_a_name_like_any_other(tmp_path):
+    folder = folder_with_configs(tmp_path, **{"2018": part_of(pictures(6), [0, 1] * 3), "2019": table(9)})
+    assert loaded(f"{folder}(config=2018)").train.labels.tolist() == [0, 1] * 3
+
+
+def test_a_config_of_data_that_has_none_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="was saved as one data set, which has no configs to choose 'large' from"):
+        loaded(f"{saved(tmp_path, train=table())}(config=large)")
+    (tmp_path / "parquet").mkdir()
+    with pytest.raises(UsageError, match="'large' not found"):
+        loaded(f"{parquet_folder(tmp_path / 'parquet', train=table())}(config=large)")
+
+
+def test_what_is_advised_keeps_the_options_that_were_given(tmp_path):
+    images = [*pictures(3, 8), *pictures(3, 12)]
+    folder = saved(tmp_path, train=part_of(images, [0, 1] * 3), other=part_of(images, [0, 1] * 3))
+    with pytest.raises(UsageError, match=r"\(label=label, size=64, test=other\)'$"):
+        loaded(f"{folder}(label=label, test=other)")
+
+
+# memory
+
+
+def test_images_that_cannot_fit_into_memory_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    folder = saved(tmp_path, train=table(12), test=table(4))
+    monkeypatch.setattr(decode, "_memory", lambda: 3 * 2**30)
+    monkeypatch.setattr(decode, "_pictures", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(UsageError, match=r"16 images of 10000×10000 take 4 GiB of memory, .* machine has 3; choose"):
+        loaded(f"{folder}(size=10000)")
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="only Linux says it in a file")
+def test_memory_is_what_the_system_says_and_no_limit_where_it_cannot_be_asked(monkeypatch):
+    total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    assert decode._memory() == pytest.approx(1024 * int(total.split()[1]), rel=0.01)
+    monkeypatch.delattr(decode.os, "sysconf")
+    assert decode._memory() == float("inf")
 
 
 # a set without a test part, split by the seed

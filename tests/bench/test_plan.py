@@ -65,7 +65,7 @@ def test_sync_batch_norm_pools_over_ranks_and_is_not_skipped(tiny):
 
 
 def test_a_layer_is_skipped_where_it_or_the_batch_norm_it_is_timed_against_has_one_value_per_statistic(tiny):
-    changes = {"shape": "8x1x1", "batch_size": "40,1", "ranks": "1"}
+    changes = {"shape": "8x1x1", "batch_size": "40,1", "ranks": "1", "momentum_counts": "steps"}
     made = plan(tiny, settings=changes, normalizers=["batch_norm", "group_norm"])
     skipped = {c.settings.normalizer: c for c in made.cells if c.skip and c.measure == "throughput"}
     assert {cell.settings.batch_size for cell in skipped.values()} == {1}
@@ -229,4 +229,4 @@ def test_a_training_part_is_drawn_once_for_all_cells_that_share_it(monkeypatch):
     present = data.DataSet.present_classes
     monkeypatch.setattr(data.DataSet, "present_classes", lambda *asked: drawn.append(asked[1:]) or present(*asked))
     plan(seeds=3)
-    assert sorted(drawn) == [(seed, "all") for seed in range(3)]
+    assert sorted(drawn) == [(seed, "all", "test") for seed in range(3)]

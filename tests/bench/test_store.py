@@ -40,7 +40,9 @@ def suite(tiny, tmp_path):
 
 def opened(folder, suite, **asked):
     store = Store(folder)
-    store.open(commands.plan(suite, **asked), "normzoo run")
+    plan = commands.plan(suite, **asked)
+    store.open(plan)
+    store.describe(plan, "normzoo run")
     store.close()
     return store
 
@@ -90,7 +92,7 @@ def test_one_cell_measured_by_itself_leaves_the_plan_it_belongs_to_alone(suite, 
 
 def test_two_runs_do_not_work_in_one_folder_at_once(suite, tmp_path):
     first = Store(tmp_path / "run")
-    first.open(commands.plan(suite()), "normzoo run")
+    first.open(commands.plan(suite()))
     with pytest.raises(UsageError, match="another run is at work"):
         opened(tmp_path / "run", suite())
     first.close()

@@ -151,7 +151,10 @@ def test_a_grid_that_is_a_table_and_not_a_list_of_tables_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("quik", "unknown suite 'quik'; did you mean 'quick'? known: batch_size, quick, throughput, or the path"),
+        (
+            "quik",
+            "unknown suite 'quik'; did you mean 'quick'? known: batch_size, group_count, momentum, normalization_batch, quick, throughput, or the path",
+        ),
         ("", "unknown suite ''"),
         (".", "unknown suite '.'"),
         ("a\0b", "unknown suite 'a\\x00b'"),

@@ -14,18 +14,21 @@ def settings_of(suite: Suite, key: str) -> list[object]:
     return list(dict.fromkeys(getattr(cell.settings, key) for cell in suite.cells() if hasattr(cell.settings, key)))
 
 
+BUILT_IN = ["batch_size", "group_count", "momentum", "normalization_batch", "quick", "throughput"]
+
+
 def test_the_built_in_suites_are_found_by_name() -> None:
-    assert suite_names() == ["batch_size", "quick", "throughput"]
+    assert suite_names() == BUILT_IN
 
 
-@pytest.mark.parametrize("name", ["batch_size", "quick", "throughput"])
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_a_built_in_suite_loads_and_has_its_own_name(name: str) -> None:
     suite = load_suite(name)
     assert suite.name == name
     assert suite.cells()
 
 
-@pytest.mark.parametrize("name", ["batch_size", "quick"])
+@pytest.mark.parametrize("name", ["batch_size", "group_count", "momentum", "normalization_batch", "quick"])
 def test_a_built_in_suite_with_claims_has_ten_seeds_and_at_most_twelve_claims(name: str) -> None:
     suite = load_suite(name)
     assert settings_of(suite, "seed") == list(range(10))

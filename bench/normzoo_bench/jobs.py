@@ -1,0 +1,44 @@
+"""Which cells are measured together: those of one training, and seeds of one cell side by side on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from normzoo_bench.worker import Job
+from normzoo_suites import Cell
+from normzoo_suites.settings import AccuracySettings
+
+
+def jobs(cells: Iterable[Cell], together: int = 1) -> list[Job]:
+    """Group cells, in the order of their first ones.
+
+    Cells that differ in ``eval_batch_size`` alone read one training. On CUDA up to ``together`` seeds that differ in
+    nothing else train side by side.
+    """
+    trainings: dict[str, list[Cell]] = {}
+    for cell in cells:
+        trainings.setdefault(_training(cell), []).append(cell)
+    return [tuple(cell for one in group for cell in one) for group in _grouped(list(trainings.values()), together)]
+
+
+def _training(cell: Cell) -> str:
+    """Name the training that a cell reads."""
+    if not isinstance(cell.settings, AccuracySettings):
+        return cell.id
+    return f"{cell.protocol} {cell.settings.model_dump_json(exclude={'eval_batch_size'})}"
+
+
+def _grouped(trainings: list[list[Cell]], together: int) -> Iterator[list[list[Cell]]]:
+    alike: dict[str, list[list[Cell]]] = {}
+    for cells in trainings:
+        settings = cells[0].settings
+        on_cuda = isinstance(settings, AccuracySettings) and settings.device == "cuda"
+        key = f"{cells[0].protocol} {settings.model_dump_json(exclude={'seed', 'eval_batch_size'})}" if on_cuda else ""
+        alike.setdefault(key or cells[0].id, []).append(cells)
+    for group in alike.values():
+        yield from (group[start : start + together] for start in range(0, len(group), together))
+
+
+def apart(job: Job) -> list[Job]:
+    """Give a job's trainings as jobs of their own: what failed side by side may go well alone."""
+    return jobs(job, together=1)

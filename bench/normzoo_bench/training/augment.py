@@ -1,0 +1,99 @@
+"""Augmentation on the device, from draws that follow from the seed alone and so are the same on every device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from normzoo_bench.errors import UsageError
+from normzoo_suites import parse_call
+from normzoo_suites.errors import suggest
+
+LARGEST_PADDING = 64
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Flips and crops; ``padding`` pixels of the mean colour on each side, of which a random window is kept.
+
+    As He et al. 2016 (arXiv:1512.03385, section 4.2) augment CIFAR-10: padding 4 and flips.
+    """
+
+    padding: int
+    flip: bool
+
+    @property
+    def changes(self) -> bool:
+        """Whether it does anything."""
+        return self.flip or self.padding > 0
+
+    def draw(self, draw: np.random.Generator, count: int) -> NDArray[np.int64]:
+        """Draw for so many images: [count, 3], the window's row, its column, and whether it is flipped."""
+        window = draw.integers(0, 2 * self.padding + 1, (count, 2))
+        flip = draw.integers(0, 2, (count, 1)) if self.flip else np.zeros((count, 1), np.int64)
+        return np.concatenate([window, flip], axis=1)
+
+    def apply(self, images: Tensor, drawn: Tensor) -> Tensor:
+        """Augment standardized images [N, C, H, W] by draws [N, 3]; the memory layout stays."""
+        if not self.changes:
+            return images
+        rows, columns = self._window(images, drawn)
+        padded = F.pad(images, (self.padding,) * 4) if self.padding else images
+        number = torch.arange(len(images), device=images.device)
+        # rows and columns differ between images, so that the last axes are picked together: [N, H, W, C]
+        picked = padded.movedim(1, -1)[number[:, None, None], rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+        last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
+        return picked.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+    def _window(self, images: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the rows [N, H] and the columns [N, W] of the padded images that are kept, columns flipped already."""
+        height, width = images.shape[2:]
+        rows = drawn[:, :1] + torch.arange(height, device=images.device)
+        ahead = torch.arange(width, device=images.device)
+        columns = drawn[:, 1:2] + torch.where(drawn[:, 2:] == 1, width - 1 - ahead, ahead)
+        return rows, columns
+
+
+def _none() -> Augmentation:
+    return Augmentation(padding=0, flip=False)
+
+
+def _flip() -> Augmentation:
+    return Augmentation(padding=0, flip=True)
+
+
+def _crop_flip(padding: int = 4) -> Augmentation:
+    if not isinstance(padding, int) or isinstance(padding, bool) or not 1 <= padding <= LARGEST_PADDING:
+        raise UsageError(f"crop_flip's padding is a whole number from 1 to {LARGEST_PADDING} pixels, got {padding!r}")
+    return Augmentation(padding, flip=True)
+
+
+_KNOWN: dict[str, tuple[Callable[..., Augmentation], tuple[str, ...]]] = {
+    "none": (_none, ()),
+    "flip": (_flip, ()),
+    "crop_flip": (_crop_flip, ("padding",)),
+}
+
+
+def augmentation(text: str) -> Augmentation:
+    """Give the augmentation that a setting names.
+
+    Raises:
+        UsageError: for an unknown one, or an option that it does not have or take.
+
+    """
+    call = parse_call(text)
+    if call.name not in _KNOWN:
+        raise UsageError(f"unknown augmentation {call.name!r}; {suggest(call.name, _KNOWN)}")
+    make, options = _KNOWN[call.name]
+    for option in call.options:
+        if option not in options:
+            has = f"its options: {', '.join(options)}" if options else "it has none"
+            raise UsageError(f"unknown option {option!r} of the augmentation {call.name}; {has}")
+    return make(**call.options)

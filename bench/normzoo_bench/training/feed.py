@@ -1,0 +1,48 @@
+"""Images that lie on the device, as uint8, and are standardized batch by batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from normzoo_bench.data import Images
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Images on the device, uint8 [n, C, H, W], given out as float32 of mean 0 and deviation 1 per channel."""
+
+    images: Tensor
+    labels: Tensor
+    mean: Tensor  # [1, C, 1, 1], of pixels in 0…255
+    deviation: Tensor  # likewise
+    layout: torch.memory_format = torch.contiguous_format
+
+    def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Give images [N, C, H, W], in the memory layout that is asked for, and labels [N]."""
+        images = (self.images[index].float() - self.mean) / self.deviation
+        return images.contiguous(memory_format=self.layout), self.labels[index]
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self.labels)
+
+
+def feeds(
+    train: Images, test: Images, device: str, layout: torch.memory_format = torch.contiguous_format
+) -> tuple[Feed, Feed]:
+    """Put both parts on the device; both are standardized by the training part's statistics."""
+    count = train.images[:, 0].numel()
+    sums = torch.zeros(2, train.images.shape[1], dtype=torch.float64)
+    for images in train.images.split(1000):
+        pixels = images.double()
+        sums += torch.stack([pixels.sum((0, 2, 3)), pixels.square().sum((0, 2, 3))])
+    mean = sums[0] / count
+    deviation = (sums[1] / count - mean.square()).clamp(min=1e-6).sqrt()
+    middle, width = (value.float().view(1, -1, 1, 1).to(device) for value in (mean, deviation))
+    first, second = (
+        Feed(part.images.to(device), part.labels.to(device), middle, width, layout) for part in (train, test)
+    )
+    return first, second

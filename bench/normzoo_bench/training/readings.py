@@ -1,0 +1,183 @@
+"""One trained net, read with each kind of statistics that its normalizer has: running, population, batch.
+
+Running statistics are the moving averages that training has left; population statistics are those of the training part,
+computed afterwards; batch statistics are those of the test batch itself, as in training.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import normzoo
+from normzoo import CannotRecalibrateError, TooFewValuesError, recalibrate
+from normzoo_bench.ranks import VirtualRanks, unwrap, wrap
+from normzoo_bench.result import CannotRun
+from normzoo_bench.seeds import stream
+from normzoo_bench.training.feed import Feed
+from normzoo_bench.training.trainer import Training, autocast
+from normzoo_suites import parse_call
+from normzoo_suites.settings import AccuracySettings
+
+EVAL_BATCH = 250  # only a matter of memory: eval ignores batch-mates
+
+
+class Reader:
+    """Tests trained nets of one cell on its held-out part."""
+
+    def __init__(self, settings: AccuracySettings, train: Feed, held: Feed) -> None:
+        self.settings, self.train, self.held = settings, train, held
+        self.card = normzoo.card(parse_call(settings.normalizer).name)
+        self.part = settings.evaluate_on
+
+    def read(self, training: Training) -> dict[str, float]:
+        """Give the metrics of every reading but those by batch; the model is left with the buffers that are kept."""
+        found = self._running(training.model)
+        if self.part == "validation":
+            return found
+        if training.average is not None:
+            found["test_accuracy_ema"] = self._averaged(training.average.module)
+        if self.settings.readings == "all":
+            with contextlib.suppress(_NoReadingError):
+                found["test_accuracy_population"] = self._accuracy(self._with_population(training.model))
+        return found
+
+    def by_batch(self, training: Training, running: float, eval_batch_size: int) -> dict[str, float]:
+        """Give the metrics of the reading by batch statistics; ``running`` is the test accuracy by running ones.
+
+        Raises:
+            CannotRun: when the held-out part has fewer samples than ``eval_batch_size``.
+
+        """
+        if self.part == "validation" or self.settings.readings != "all":
+            return {}
+        try:
+            accuracy = self._by_batch(training.model, eval_batch_size)
+        except _NoReadingError:
+            return {}
+        gap = {"train_eval_gap": running - accuracy} if self.card.running_stats else {}
+        return {"test_accuracy_batch": accuracy} | gap
+
+    def frozen(self, training: Training) -> dict[str, float]:
+        """Test a branch that was trained with frozen statistics."""
+        return {"test_accuracy_frozen": self._accuracy(training.model)}
+
+    def _running(self, model: nn.Module) -> dict[str, float]:
+        metrics = {}
+        layers = [layer for layer in model.modules() if isinstance(layer, VirtualRanks)]
+        # one training gives the mean reading too, wherever it was not the statistics that the training itself used
+        if layers and not layers[0].tied and self.settings.buffers == "rank0" and self.part == "test":
+            for layer in layers:
+                layer.read("mean")
+            metrics["test_accuracy_mean_buffers"] = self._accuracy(model)
+        for layer in layers:
+            layer.read(self.settings.buffers)
+        return self._tested(model) | metrics
+
+    def _averaged(self, average: nn.Module) -> float:
+        """Test averaged weights, which need statistics of their own."""
+        with contextlib.suppress(_NoReadingError):
+            average = self._with_population(average)
+        return self._accuracy(average)
+
+    def _with_population(self, model: nn.Module) -> nn.Module:
+        if not self.card.running_stats:
+            raise _NoReadingError
+        model = unwrap(copy.deepcopy(model))
+        try:
+            population(model, self.train, self.settings)
+        except CannotRecalibrateError:
+            raise _NoReadingError from None
+        return model
+
+    def _by_batch(self, model: nn.Module, eval_batch_size: int) -> float:
+        """Test with the statistics of test batches, drawn iid; 0 samples stand for as many as in training."""
+        if "batch" not in self.card.pools:
+            raise _NoReadingError
+        own = self.settings.batch_size if "rank" in self.card.pools else int(self.settings.local_batch)
+        size = eval_batch_size or own
+        if size > len(self.held):
+            raise CannotRun(f"eval_batch_size is {size}, and the {self.part} part has {len(self.held)} samples")
+        drawn = stream(self.settings.seed, "test batches").permutation(len(self.held))
+        batches = torch.from_numpy(drawn[: len(drawn) // size * size]).to(self.held.labels.device)
+        try:
+            hits = sum(
+                self._hits_by_part(model, some, size) for some in batches.split(max(1, EVAL_BATCH // size) * size)
+            )
+        except TooFewValuesError:
+            if eval_batch_size:
+                raise
+            raise _NoReadingError from None
+        return float(hits) / len(batches)
+
+    @torch.no_grad()
+    def _hits_by_part(self, model: nn.Module, order: Tensor, size: int) -> Tensor:
+        """Count the hits among these positions, each ``size`` of them with statistics of their own."""
+        model = unwrap(copy.deepcopy(model)).eval()  # a copy each time, since training mode moves its statistics
+        for layer in wrap(model, self.card, len(order) // size):
+            layer.train()
+        images, labels = self.held.batch(order)
+        with autocast(self.settings):
+            hits: Tensor = (model(images).argmax(1) == labels).sum()
+        return hits
+
+    def _accuracy(self, model: nn.Module) -> float:
+        return self._hits_and_loss(model)[0]
+
+    def _tested(self, model: nn.Module) -> dict[str, float]:
+        accuracy, loss = self._hits_and_loss(model)
+        found = {f"{self.part}_accuracy": accuracy}
+        # a net read with wrong statistics may overflow; its accuracy stands all the same
+        return found | ({f"{self.part}_loss": loss} if math.isfinite(loss) else {})
+
+    @torch.no_grad()
+    def _hits_and_loss(self, model: nn.Module) -> tuple[float, float]:
+        model.eval()
+        device = self.held.labels.device
+        hits, loss = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.float64)
+        for start in range(0, len(self.held), EVAL_BATCH):
+            images, labels = self.held.batch(slice(start, start + EVAL_BATCH))
+            with autocast(self.settings):
+                logits = model(images).float()
+            hits += (logits.argmax(1) == labels).sum()
+            loss += F.cross_entropy(logits, labels, reduction="sum")
+        return hits.item() / len(self.held), loss.item() / len(self.held)
+
+
+def freeze(training: Training, feed: Feed, settings: AccuracySettings) -> Training:
+    """Give a branch of a training that goes on with population statistics, constants from here on."""
+    branch = training.branch()
+    unwrap(branch.model)
+    population(branch.model, feed, settings)
+    factory = normzoo.card(parse_call(settings.normalizer).name).factory
+    for layer in branch.model.modules():
+        if isinstance(layer, factory):
+            layer.eval()
+    return branch
+
+
+def population(model: nn.Module, feed: Feed, settings: AccuracySettings) -> None:
+    """Give every layer the statistics of the training part, in batches of ``EVAL_BATCH``, unaugmented.
+
+    Raises:
+        CannotRecalibrateError: for a normalizer with statistics of its own making and no ``set_population``.
+
+    """
+    drawn = torch.from_numpy(stream(settings.seed, "population").permutation(len(feed))).to(feed.labels.device)
+
+    def call(one: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+        with autocast(settings):
+            one(batch[0])
+
+    # a remainder of few samples would normalize the deeper layers' input by odd statistics
+    whole = drawn[: max(1, len(drawn) // EVAL_BATCH) * EVAL_BATCH]
+    recalibrate(model, (feed.batch(index) for index in whole.split(EVAL_BATCH)), call=call)
+
+
+class _NoReadingError(Exception):
+    """The normalizer has no such statistics."""

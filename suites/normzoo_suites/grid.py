@@ -1,0 +1,82 @@
+"""A grid of cells."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ValidationError, model_validator
+
+from normzoo_suites.cell import Cell
+from normzoo_suites.errors import SuiteError, explain, suggest
+from normzoo_suites.settings import MEASURES
+from normzoo_suites.values import TABLE, Axis, Value
+
+
+class Grid(BaseModel):
+    """Every combination of ``axes``, each with ``fixed``. ``seed = 10`` means the seeds 0 to 9."""
+
+    model_config = TABLE
+
+    measure: str
+    fixed: dict[str, Value] = {}
+    axes: dict[str, Axis] = {}
+
+    @model_validator(mode="after")
+    def _keys_are_settings(self) -> Grid:
+        if self.measure not in MEASURES:
+            raise SuiteError(f"unknown measure {self.measure!r}; {suggest(self.measure, MEASURES)}", ("measure",))
+        for table in ("fixed", "axes"):
+            for key in getattr(self, table):
+                if key not in self.known():
+                    message = f"unknown setting {key!r} of {self.measure}; {suggest(key, self.known())}"
+                    raise SuiteError(message, (table, key))
+        for key, values in self.axes.items():
+            if fault := self._fault(key, values):
+                raise SuiteError(fault, ("axes", key))
+        return self
+
+    def _fault(self, key: str, values: list[Value] | int) -> str:
+        if key in self.fixed:
+            return f"{key!r} is both fixed and an axis; keep one"
+        if isinstance(values, int) and (key != "seed" or values < 1):
+            return f"the axis {key!r} needs a list of values (only seed takes a count, from 1)"
+        return f"the axis {key!r} has no values" if values == [] else ""
+
+    def known(self) -> set[str]:
+        """Name the settings of this grid's measure."""
+        return set(MEASURES[self.measure].model_fields)
+
+    def size(self) -> int:
+        """Count the combinations."""
+        return math.prod(values if isinstance(values, int) else len(values) for values in self.axes.values())
+
+    def values(self) -> dict[str, list[Value]]:
+        """Give each setting that the grid names with the values that it takes."""
+        fixed = {key: [value] for key, value in self.fixed.items()}
+        return fixed | {key: list(range(v)) if isinstance(v, int) else list(v) for key, v in self.axes.items()}
+
+    def cells(self, protocol: int) -> Iterator[Cell]:
+        """Yield the grid's cells.
+
+        Raises:
+            SuiteError: when a value has the wrong type or is out of range.
+
+        """
+        values = self.values()
+        settings = MEASURES[self.measure]
+        for combination in itertools.product(*values.values()):
+            try:
+                checked = settings.model_validate(dict(zip(values, combination, strict=True)))
+            except ValidationError as error:
+                raise self._placed(explain(error, lambda _: self.known())) from None
+            yield Cell(self.measure, protocol, checked)
+
+    def _placed(self, error: SuiteError) -> SuiteError:
+        key = error.place[0] if error.place else ""
+        table = next((table for table in ("axes", "fixed") if key in getattr(self, table)), "")
+        if table:
+            return error.under(table)
+        hint = f"; every cell of {self.measure} needs it, in fixed or axes" if "is missing" in str(error) else ""
+        return SuiteError(f"{error}{hint}")

@@ -1,0 +1,73 @@
+"""`[select]`: what is tuned before anything is measured."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from normzoo_suites.errors import SuiteError, suggest
+from normzoo_suites.settings import canonical_value
+from normzoo_suites.values import TABLE, Value
+
+FIRST_TRIAL_SEED = 100
+"""Seeds from here are for the trials of ``[select]``; results have smaller ones."""
+
+SCORES = ("validation_accuracy", "validation_loss")
+"""What a trial produces, and can be chosen by."""
+
+
+class Select(BaseModel):
+    """Tuning: the same grid and the same budget for every condition, chosen on a validation part.
+
+    Attributes:
+        grid: by setting, the values that are tried; every combination is.
+        seeds: how many seeds each combination gets, from ``FIRST_TRIAL_SEED``.
+        fixed: what is otherwise in trials, such as fewer epochs.
+        metric: what decides: ``validation_accuracy`` or ``validation_loss``.
+
+    """
+
+    model_config = TABLE
+
+    grid: Annotated[dict[str, list[Value]], Field(min_length=1)]
+    seeds: Annotated[int, Field(ge=1, le=100)] = 1
+    fixed: dict[str, Value] = {}
+    metric: str = SCORES[0]
+
+    @field_validator("grid")
+    @classmethod
+    def _grid_in_one_spelling(cls, grid: dict[str, list[Value]]) -> dict[str, list[Value]]:
+        for key, values in grid.items():
+            if len(set(values)) < 2:
+                raise SuiteError(
+                    f"[select] has {len(set(values))} value of {key}, and a choice needs two", ("grid", key)
+                )
+        return {key: [_tunable("grid", key, value) for value in values] for key, values in grid.items()}
+
+    @field_validator("fixed")
+    @classmethod
+    def _fixed_in_one_spelling(cls, fixed: dict[str, Value]) -> dict[str, Value]:
+        return {key: _tunable("fixed", key, value) for key, value in fixed.items()}
+
+    @model_validator(mode="after")
+    def _can_select(self) -> Select:
+        if self.metric not in SCORES:
+            raise SuiteError(
+                f"[select] chooses by {self.metric!r}, which no trial produces; {suggest(self.metric, SCORES)}",
+                ("metric",),
+            )
+        for key in self.grid:
+            if key in self.fixed:
+                raise SuiteError(f"{key!r} is both tried and fixed in [select]; keep one", ("fixed", key))
+        return self
+
+
+def _tunable(table: str, key: str, value: Value) -> Value:
+    """Spell a value of a trial's setting as cells have it; what tells conditions apart cannot be tried."""
+    if key in ("normalizer", "device", "seed", "evaluate_on", "dataset"):
+        raise SuiteError(f"[select] cannot change {key}: it is what trials are for", (table, key))
+    try:
+        return canonical_value("accuracy", key, value)
+    except SuiteError as error:
+        raise error.under(table, key) from None

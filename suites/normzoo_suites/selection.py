@@ -1,0 +1,205 @@
+"""Tuning before measuring: the trials that choose each condition's learning rate, or whatever `[select]` names.
+
+Every condition (a cell without its seed, and without what only reads the trained net) gets the same grid and the same
+budget. Trials train on a part of the training part and are scored on the rest of it, with seeds that no result uses.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from normzoo_suites.calls import parse_call
+from normzoo_suites.cell import Cell
+from normzoo_suites.errors import SuiteError, explain
+from normzoo_suites.record import Record
+from normzoo_suites.schema import Suite
+from normzoo_suites.select import FIRST_TRIAL_SEED, Select
+from normzoo_suites.settings import AccuracySettings
+from normzoo_suites.values import Value
+
+_OF_THE_READER = ("seed", "evaluate_on", "readings", "eval_batch_size", "frozen_from", "ema")
+"""Settings that tell no condition apart: nothing that training does before its last step depends on them."""
+
+COUNTED = ("ok", "diverged")
+"""Trials with these statuses have a score; a diverged one has chance accuracy."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a condition's trials have chosen.
+
+    Attributes:
+        condition: the condition, as ``condition`` spells it.
+        cell: one result cell of the condition, for its settings.
+        chosen: the best values by setting; None when not one trial ended with a score.
+        scores: by each combination of the grid, in order, the mean over seeds, or None where a trial has none.
+        edges: the settings whose best value is the smallest or largest that was tried.
+
+    """
+
+    condition: str
+    cell: Cell
+    chosen: dict[str, Value] | None
+    scores: tuple[tuple[dict[str, Value], float | None], ...]
+    edges: tuple[str, ...] = ()
+
+
+def check_select(suite: Suite) -> None:
+    """Hold a suite's ``[select]`` to its grids.
+
+    Raises:
+        SuiteError: when nothing of the suite can be tuned, a grid sets what is to be tuned, a result's seed is one of
+            the trials', or a trial's settings do not go together.
+
+    """
+    select = suite.select
+    if select is None:
+        return
+    tuned = [(number, grid) for number, grid in enumerate(suite.grids) if grid.measure == "accuracy"]
+    if not tuned:
+        raise SuiteError("[select] tunes trainings, and no grid of this suite measures accuracy", ("select",))
+    for number, grid in tuned:
+        for table in ("fixed", "axes"):
+            for key in select.grid.keys() & getattr(grid, table).keys():
+                raise SuiteError(f"{key} is tuned by [select] and set here; keep one", ("grids", number, table, key))
+        high = next((seed for seed in grid.values().get("seed", []) if int(seed) >= FIRST_TRIAL_SEED), None)
+        if high is not None:
+            raise SuiteError(
+                f"seed {high} is kept for the trials of [select], which begin at {FIRST_TRIAL_SEED}; use smaller ones",
+                ("grids", number),
+            )
+    try:
+        trials(select, suite.cells())
+    except ValidationError as error:
+        fault = explain(error, lambda _: AccuracySettings.model_fields)
+        raise SuiteError(f"a trial of [select] cannot be: {fault}", ("select",)) from None
+
+
+def is_tuned(select: Select | None, cell: Cell) -> bool:
+    """Tell whether a cell waits for a choice."""
+    return select is not None and isinstance(cell.settings, AccuracySettings)
+
+
+def condition(select: Select, cell: Cell) -> str:
+    """Name the condition of a cell: all its settings but the tuned ones, the seed, and how the net is read."""
+    left = cell.settings.model_dump(exclude={*_OF_THE_READER, *select.grid}, exclude_defaults=True)
+    return json.dumps(left, sort_keys=True)
+
+
+def combinations(select: Select) -> list[dict[str, Value]]:
+    """Give the grid's points, in order."""
+    return [dict(zip(select.grid, values, strict=True)) for values in itertools.product(*select.grid.values())]
+
+
+def trials(select: Select, cells: Iterable[Cell]) -> list[Cell]:
+    """Give the trials of these cells' conditions, seed by seed."""
+    firsts = {condition(select, cell): cell for cell in reversed(list(cells)) if is_tuned(select, cell)}
+    made = [
+        _trial(select, cell, point, FIRST_TRIAL_SEED + number)
+        for number in range(select.seeds)
+        for cell in reversed(list(firsts.values()))
+        for point in combinations(select)
+    ]
+    return list({trial.id: trial for trial in made}.values())
+
+
+def _trial(select: Select, cell: Cell, point: Mapping[str, Value], seed: int) -> Cell:
+    defaults = {key: AccuracySettings.model_fields[key].default for key in _OF_THE_READER}
+    changed = {**select.fixed, **point, "seed": seed, "evaluate_on": "validation"}
+    return _changed(cell, defaults | changed)
+
+
+def _changed(cell: Cell, changes: Mapping[str, Any]) -> Cell:
+    settings = type(cell.settings).model_validate(cell.settings.model_dump() | dict(changes))
+    return replace(cell, settings=settings)
+
+
+def choose(select: Select, cells: Sequence[Cell], records: Mapping[str, Record]) -> dict[str, Choice]:
+    """Give the choice of every condition whose trials all have a record; ``records`` is by id."""
+    firsts: dict[str, Cell] = {}
+    for cell in cells:
+        if is_tuned(select, cell):
+            firsts.setdefault(condition(select, cell), cell)
+    found = {name: _choice(select, name, cell, records) for name, cell in firsts.items()}
+    return {name: choice for name, choice in found.items() if choice is not None}
+
+
+def _choice(select: Select, name: str, cell: Cell, records: Mapping[str, Record]) -> Choice | None:
+    scores: list[tuple[dict[str, Value], float | None]] = []
+    for point in combinations(select):
+        ids = [_trial(select, cell, point, FIRST_TRIAL_SEED + number).id for number in range(select.seeds)]
+        if any(one not in records for one in ids):
+            return None
+        scores.append((point, _mean([_score(select, records[one]) for one in ids])))
+    scored = [(score, -number) for number, (_, score) in enumerate(scores) if score is not None]
+    if not scored:
+        return Choice(name, cell, None, tuple(scores))
+    best = scores[-max(scored)[1]][0]  # of equals the first
+    edges = tuple(key for key, values in select.grid.items() if _on_edge(best[key], values))
+    return Choice(name, cell, best, tuple(scores), edges)
+
+
+def _score(select: Select, record: Record) -> float | None:
+    """Give a trial's score, the higher the better."""
+    if record.status == "diverged":
+        return record.metrics.get("chance_accuracy") if select.metric == "validation_accuracy" else None
+    score = record.metrics.get(select.metric) if record.status in COUNTED else None
+    return -score if score is not None and select.metric == "validation_loss" else score
+
+
+def _mean(scores: Sequence[float | None]) -> float | None:
+    present = [score for score in scores if score is not None]
+    return sum(present) / len(present) if present and len(present) == len(scores) else None
+
+
+def _on_edge(chosen: Value, values: Sequence[Value]) -> bool:
+    """Tell whether a value is the smallest or largest of a grid; what has no order has no edge."""
+    sizes = {value: _size(value) for value in values}
+    known = [size for size in sizes.values() if size is not None]
+    return len(known) == len(values) > 1 and sizes[chosen] in (min(known), max(known))
+
+
+def _size(value: Value) -> float | None:
+    if not isinstance(value, str):
+        return float(value)
+    rate = parse_call(value).options.get("rate")
+    return float(rate) if isinstance(rate, int | float) else None
+
+
+def resolve(select: Select, cells: Iterable[Cell], choices: Mapping[str, Choice]) -> list[Cell]:
+    """Give the cells with what was chosen for them; those of conditions without a choice yet are left out.
+
+    Where not one trial ended with a score, the cell cannot run, and says so.
+    """
+    resolved = []
+    for cell in cells:
+        if not is_tuned(select, cell):
+            resolved.append(cell)
+            continue
+        choice = choices.get(condition(select, cell))
+        if choice is None:
+            continue
+        if choice.chosen is None:
+            resolved.append(replace(cell, skip=cell.skip or "not one trial that should tune it ended with a score"))
+        else:
+            resolved.append(_changed(cell, choice.chosen))
+    return resolved
+
+
+def edge_warnings(choices: Iterable[Choice]) -> list[str]:
+    """Say for whom the best value lies on the edge of what was tried: the optimum may lie beyond."""
+    found: dict[str, list[str]] = {}
+    for choice in choices:
+        for key in choice.edges:
+            found.setdefault(f"{key} = {(choice.chosen or {})[key]}", []).append(choice.cell.settings.normalizer)
+    return [
+        f"{best} is the best and lies on the edge of what was tried, for {', '.join(dict.fromkeys(names))}: the "
+        "optimum may lie beyond; widen the grid of [select]"
+        for best, names in found.items()
+    ]
