@@ -47,7 +47,7 @@ def measure_together(cells: Sequence[AccuracySettings], data: DataSet) -> list[E
     They differ in ``seed`` and ``eval_batch_size`` only. Those that differ in the latter alone share one training.
     """
     try:
-        runs = {settings.seed: _Run(settings, data) for settings in cells}
+        runs = {seed: _Run(settings, data) for seed, settings in {one.seed: one for one in cells}.items()}
         for group in _side_by_side(list(runs.values())):
             _train(group)
         return [runs[settings.seed].ended(settings.eval_batch_size) for settings in cells]

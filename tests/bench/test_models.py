@@ -99,9 +99,11 @@ def test_the_strided_resnet_differs_from_resnet20_in_positions_and_not_in_weight
     assert all(torch.equal(plain[key], strided[key]) for key in plain)
 
 
-def test_two_samples_give_the_strided_resnets_stages_128_32_and_8_values_per_statistic():
-    shapes = seen(built("resnet20_strided"), torch.zeros(2, *CIFAR))
-    assert [n * h * w for n, _, h, w in shapes] == [2 * 16 * 16] + [128] * 6 + [32] * 6 + [8] * 6
+@pytest.mark.parametrize(("side", "values"), [(32, (512, 128, 32, 8)), (16, (128, 32, 8, 2))])
+def test_two_samples_give_the_strided_resnets_late_stages_few_values_per_statistic(side, values):
+    shapes = seen(built("resnet20_strided"), torch.zeros(2, 3, side, side))
+    stem, *stages = values
+    assert [n * h * w for n, _, h, w in shapes] == [stem] + [stage for stage in stages for _ in range(6)]
 
 
 # VGG

@@ -26,8 +26,8 @@ def resnet20_strided(shape: Shape, classes: int) -> nn.Module:
     """The weights of resnet20 behind a stem of stride 4, ImageNet's: of 32×32 pixels the last stage sees 2×2.
 
     A statistic over 2 samples sees 128, 32 and 8 values in the three stages, where in resnet20 it sees 2048, 512 and
-    128; and a step costs a sixteenth. Under one seed both have the same weights, so that a comparison of the two
-    changes nothing but the number of positions.
+    128; and a step costs a sixteenth. At 16×16 (``size=16``) it is 32, 8 and 2. Under one seed both have the same
+    weights, so that a comparison of the two changes nothing but the number of positions.
     """
     return CifarResNet(shape[0], classes, blocks=3, imagenet_stem=True)
 
