@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from normzoo_bench.planner import Plan
     from normzoo_bench.store import Store
     from normzoo_reports import Estimate, Pivot, Summary
+    from normzoo_reports.results import Verdict
     from normzoo_suites import Suite
 
 
@@ -43,6 +44,7 @@ def catalog() -> dict[str, list[dict[str, Any]]]:
     """Give everything that has a name: normalizers, suites, data sets, models."""
     import normzoo
     from normzoo_bench.data import EMBEDDED
+    from normzoo_bench.known import known_names
     from normzoo_bench.models import model_names
     from normzoo_suites import load_suite, suite_names
 
@@ -54,9 +56,9 @@ def catalog() -> dict[str, list[dict[str, Any]]]:
         ],
         "suites": [{"name": name, "about": load_suite(name).question} for name in suite_names()],
         "datasets": [
-            *({"name": name, "about": about} for name, about in EMBEDDED.items()),
+            *({"name": name, "about": about} for name, about in (EMBEDDED | known_names()).items()),
             {"name": "PATH", "about": "a folder of parquet, arrow or image files"},
-            {"name": "ID", "about": "any Hugging Face hub id, such as uoft-cs/cifar10"},
+            {"name": "ID", "about": "any Hugging Face hub id, such as ylecun/mnist"},
         ],
         "models": [
             *({"name": name, "about": about} for name, about in model_names().items()),
@@ -156,11 +158,12 @@ def print_plan(console: Console, plan: Plan, store: Store, jobs: int, cells: boo
         console.print(
             f"{seeds} seeds cannot decide any of {len(plan.suite.claims)} claims; {needed} can", highlight=False
         )
-    times = {cell.measure: [r.seconds for r in finished.values() if r.measure == cell.measure] for cell in to_do}
-    known = [sum(times[cell.measure]) / len(times[cell.measure]) for cell in to_do if times[cell.measure]]
-    if to_do and len(known) == len(to_do):
-        console.print(f"about {sum(known) / jobs:.0f} s with {jobs} workers, by the cells done so far", highlight=False)
-    elif to_do:
+    measures = [cell.measure for cell in to_do] + ["accuracy"] * plan.waiting
+    times = {one: [record.seconds for record in finished.values() if record.measure == one] for one in measures}
+    left = [sum(times[one]) / len(times[one]) for one in measures if times[one]]
+    if measures and len(left) == len(measures):
+        console.print(f"about {sum(left) / jobs:.0f} s with {jobs} workers, by the cells done so far", highlight=False)
+    elif measures:
         console.print("no estimate of the time: no such cell was measured in this folder yet", highlight=False)
     if cells:
         rows = [
@@ -229,6 +232,10 @@ def _pivot(console: Console, pivot: Pivot) -> Table:
     return wide if needed <= console.width else made(False)
 
 
+def _published(verdict: Verdict) -> str:
+    return f"published: {verdict.published_text}" if verdict.published_text else ""
+
+
 def print_summary(console: Console, found: Summary) -> None:
     """Show what a run found: accuracy by condition, speed, claims."""
     if found.accuracy:
@@ -246,7 +253,7 @@ def print_summary(console: Console, found: Summary) -> None:
     if found.verdicts:
         console.print()
         rows = [
-            [one.outcome, f"{one.claim.says} {'; '.join(filter(None, (one.effect_text, one.reason)))}"]
+            [one.outcome, f"{one.claim.says} {'; '.join(filter(None, (one.effect_text, one.reason, _published(one))))}"]
             for one in found.verdicts
         ]
         console.print(table("claims", ["verdict", "claim and effect"], rows))

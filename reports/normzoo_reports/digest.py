@@ -7,9 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from normzoo_reports import words
-from normzoo_reports.load import load_frame, settings_of, varying
+from normzoo_reports.load import load_frame, telling_apart, waiting
+from normzoo_reports.readings import once
 from normzoo_reports.results import Pivot, Summary
 from normzoo_reports.tables import conditions, over_layers, pivot, unsynchronized
+from normzoo_reports.tuning import headlines
 from normzoo_reports.verdicts import judge
 from normzoo_suites import Run, SuiteError, read_run
 
@@ -18,11 +20,11 @@ def read(folder: str | Path) -> Run:
     """Read a run folder that has something to show.
 
     Raises:
-        SuiteError: when it is no run folder, or none of its cells has a readable record.
+        SuiteError: when it is no run folder, or none of its cells and trials has a readable record.
 
     """
     run = read_run(folder)
-    if run.records:
+    if run.records and (run.cells or waiting(run)):
         return run
     first = next(iter(run.unreadable.values()), "")
     why = f"{len(run.unreadable)} cannot be read ({first})" if first else "nothing is measured yet"
@@ -41,18 +43,20 @@ def summarize(run: Run, table: pd.DataFrame | None = None) -> Summary:
         speed_note=unsynchronized(table),
         verdicts=tuple(judge(run, table)),
         look=words.looked(run.looks) if run.suite.claims else "",
+        tuning=headlines(run),
         statuses={str(status): int(count) for status, count in own["status"].value_counts().items()},
         same=len(table) - len(own),
     )
 
 
 def accuracy(run: Run, table: pd.DataFrame) -> Pivot | None:
-    """Give test accuracy by normalizer and condition, or None where the run measures none."""
+    """Give accuracy on the test part, or on what ``evaluate_on`` names, by normalizer and condition, or None."""
     rows = table[table["measure"] == "accuracy"]
     if rows.empty:
         return None
-    keys = varying(rows, settings_of(rows, run))
-    return pivot(rows, "test_accuracy", "normalizer", conditions(rows, keys))
+    metric = "validation_accuracy" if set(rows["evaluate_on"]) == {"validation"} else "test_accuracy"
+    rows = once(rows, metric, run)
+    return pivot(rows, metric, "normalizer", conditions(rows, telling_apart(rows, run)))
 
 
 def speed(run: Run, table: pd.DataFrame) -> Pivot | None:
@@ -63,6 +67,6 @@ def speed(run: Run, table: pd.DataFrame) -> Pivot | None:
     rows = table[table["measure"] == "throughput"]
     if rows.empty:
         return None
-    keys = [key for key in varying(rows, settings_of(rows, run)) if key not in ("shape", "batch_size")]
+    keys = [key for key in telling_apart(rows, run) if key not in ("shape", "batch_size")]
     columns = conditions(rows, keys or ["direction", "dtype", "layout"])
     return pivot(rows, "step_ms_ratio", "normalizer", columns, sum_up=over_layers)

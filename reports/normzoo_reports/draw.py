@@ -161,7 +161,7 @@ def _bar(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) ->
     )
     ax.grid(visible=False, axis="x")
     _axes_words(ax, panel.category, panel.value)
-    if words.is_share(panel.value):
+    if words.has_chance(panel.value):
         ax.set_ylim(0, 1.02)
         chance = set(rows["chance_accuracy"].dropna()) if "chance_accuracy" in rows else set()
         if len(chance) == 1:
@@ -218,17 +218,33 @@ def _ratio_axis(ax: Axes, ratios: pd.Series) -> None:
 
 
 def _whiskers(values: Any) -> tuple[float, float]:
-    return interval([float(value) for value in values]) or (math.nan, math.nan)
+    found = interval([float(value) for value in values])
+    if found is None:
+        return math.nan, math.nan
+    mean = float(values.mean())  # of equal values it may lie beside them by its last bit, which matplotlib refuses
+    return min(found[0], mean), max(found[1], mean)
 
 
 def _axes_words(ax: Axes, across: str, up: str) -> None:
-    ax.set_xlabel(words.label(across))
-    ax.set_ylabel(words.label(up))
+    ax.set_xlabel(_named(across))
+    ax.set_ylabel(_named(up))
     for name, axis in ((across, ax.xaxis), (up, ax.yaxis)):
         if words.is_share(name):
-            axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{100 * tick:.0f} %"))
+            axis.set_major_formatter(FuncFormatter(_points if words.is_gap(name) else _percent))
             if ax.get_ylim()[1] - ax.get_ylim()[0] > 0.25:
                 axis.set_major_locator(MultipleLocator(0.1 if ax.get_ylim()[1] - ax.get_ylim()[0] < 0.75 else 0.2))
+
+
+def _percent(tick: float, _: object) -> str:
+    return f"{round(100 * tick, 6):g} %"
+
+
+def _points(tick: float, _: object) -> str:
+    return f"{round(100 * tick, 6):g}".replace("-", "−")
+
+
+def _named(name: str) -> str:
+    return f"{words.label(name)} (points)" if words.is_gap(name) else words.label(name)
 
 
 def _legend(figure: Figure, series: dict[str, Look], kind: str) -> None:

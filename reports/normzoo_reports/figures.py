@@ -9,7 +9,8 @@ import pandas as pd
 
 from normzoo_reports import words
 from normzoo_reports.draw import Panel, draw
-from normzoo_reports.load import records, settings_of, varying
+from normzoo_reports.load import records, telling_apart
+from normzoo_reports.readings import once
 from normzoo_reports.results import Pivot
 from normzoo_reports.tables import pivot, unsynchronized
 from normzoo_suites import Figure, Run
@@ -41,7 +42,7 @@ def show_figure(figure: Figure, run: Run, table: pd.DataFrame, prefix: str) -> S
         return _not_drawn(title, "this run has no cell that it asks for")
     if value not in rows or rows[value].isna().all():
         return _not_drawn(title, f"none of its {words.count(len(rows), 'cell')} has a value of {value}")
-    rows = _ordered(rows, category, figure)
+    rows = _ordered(once(rows, value, run, named), category, figure)
     lumped = _lumped(rows, [key for key in (category, figure.hue, figure.facet) if key], run)
     panel = Panel(figure.kind, value, category, figure.hue, figure.facet, repeats=not lumped)
     caption = f"{_caption(rows, panel, lumped)} {unsynchronized(rows)}".rstrip()
@@ -75,7 +76,7 @@ def _name(row: dict[str, Any], key: str, across: list[str]) -> str:
 def _lumped(rows: pd.DataFrame, shown: list[str], run: Run) -> list[str]:
     """Name what the suite varies and the figure does not tell apart."""
     groups = [group for _, group in rows.groupby(shown, sort=False)]
-    return sorted({key for group in groups for key in varying(group, settings_of(group, run))})
+    return sorted({key for group in groups for key in telling_apart(group, run)})
 
 
 def _caption(rows: pd.DataFrame, panel: Panel, lumped: list[str]) -> str:

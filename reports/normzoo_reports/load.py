@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
 
 from normzoo_reports import words
 from normzoo_suites import Cell, Record, Run
+from normzoo_suites.selection import condition, is_tuned
+from normzoo_suites.settings import MEASURES
 
 MEASURED = ("ok", "diverged")
 """Statuses that give values; a diverged run counts with chance accuracy."""
@@ -18,19 +20,43 @@ def load_frame(run: Run) -> pd.DataFrame:
     """Give a run's cells as a table, one row each in the order of measuring, the cell's id as index.
 
     Columns: ``id, measure, status, reason, same_as, unsynchronized, seconds, raw_samples, command``, every setting,
-    every metric, and ``local_batch`` = batch_size / ranks. ``status`` is the record's, or ``unreadable`` or ``missing``
-    without one. ``same_as`` names the cell that is the same computation, in words. ``unsynchronized`` marks the timing
-    of a normalizer that pools over ranks, of which there is one. Only measured cells have metrics.
+    every metric, and ``local_batch`` = batch_size / ranks. ``status`` is the record's; without one ``unreadable``,
+    ``missing``, or ``waiting`` for what tunes the cell. ``same_as`` names the cell that is the same computation, in
+    words. ``unsynchronized`` marks the timing of a normalizer that pools over ranks, of which there is one. Only
+    measured cells have metrics.
     """
     cells = {cell.id: cell for cell in run.cells}
-    table = pd.DataFrame([_row(run, cell, cells) for cell in run.cells])
-    return _diverged_as_chance(table.set_index("id", drop=False))
+    rows = [_row(run, cell, cells) for cell in run.cells]
+    rows += [_row(run, cell, {}) | {"status": "waiting"} for cell in waiting(run)]
+    return _diverged_as_chance(pd.DataFrame(rows).set_index("id", drop=False))
 
 
-def settings_of(rows: pd.DataFrame, run: Run) -> list[str]:
+def waiting(run: Run) -> list[Cell]:
+    """Give the cells that wait until what tunes them is chosen.
+
+    They are the suite's, with the tuned settings at their defaults: such a cell is never measured under that id.
+    """
+    select = run.suite.select
+    if select is None or not run.waiting:
+        return []
+    # by what run.json holds, not by what could be chosen: between the last trial and the first cell the two differ
+    resolved = {condition(select, cell) for cell in run.cells if is_tuned(select, cell)}
+    return [cell for cell in run.suite.cells() if is_tuned(select, cell) and condition(select, cell) not in resolved]
+
+
+def tuned(run: Run) -> tuple[str, ...]:
+    """Name the settings that each condition has its own best value of, and which therefore tell no conditions apart."""
+    return tuple(run.suite.select.grid) if run.suite.select else ()
+
+
+def telling_apart(rows: pd.DataFrame, run: Run) -> list[str]:
+    """Name the settings, besides the normalizer, the seed and what is tuned, that tell these rows' conditions apart."""
+    return [key for key in varying(rows, settings_of(rows)) if key not in tuned(run)]
+
+
+def settings_of(rows: pd.DataFrame) -> list[str]:
     """Name the settings of the measures that these rows hold, in the order of their definition."""
-    measures = set(rows["measure"])
-    fields = (key for cell in run.cells if cell.measure in measures for key in type(cell.settings).model_fields)
+    fields = (key for measure in dict.fromkeys(rows["measure"]) for key in MEASURES[measure].model_fields)
     return [key for key in dict.fromkeys(fields) if key in rows]
 
 
@@ -91,16 +117,35 @@ def _same_as(cell: Cell, cells: dict[str, Cell]) -> str:
 
 
 def _diverged_as_chance(table: pd.DataFrame) -> pd.DataFrame:
-    """Give diverged rows chance accuracy in every reading that their normalizer has."""
+    """Give diverged rows chance accuracy in every reading that was asked of them and that their normalizer has."""
     if "chance_accuracy" not in table:
         return table
     diverged = table["status"] == "diverged"
-    for metric in [name for name in table if words.is_share(str(name)) and name != "chance_accuracy"]:
-        # readings beside the two that every run has exist for some normalizers only
-        having = set(table.loc[~diverged & table[metric].notna(), "normalizer"])
-        everyone = metric in ("test_accuracy", "train_accuracy")
-        rows = diverged & (everyone | table["normalizer"].isin(having))
-        table.loc[rows, metric] = table.loc[rows, "chance_accuracy"]
     if diverged.any() and "test_accuracy" not in table:
-        table["test_accuracy"] = table["chance_accuracy"].where(diverged)
+        table["test_accuracy"] = float("nan")
+    for metric in [str(name) for name in table if words.has_chance(str(name))]:
+        # some readings exist for some normalizers only: group norm keeps no statistics
+        having = set(table.loc[~diverged & table[metric].notna(), "normalizer"])
+        rows = diverged & _asked(table, metric) & (metric in _OF_ALL or table["normalizer"].isin(having))
+        table.loc[rows, metric] = table.loc[rows, "chance_accuracy"]
     return table
+
+
+_OF_ALL = ("test_accuracy", "validation_accuracy", "train_accuracy")
+_ASKED_BY: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "test_accuracy": ("evaluate_on", lambda part: part == "test"),
+    "validation_accuracy": ("evaluate_on", lambda part: part == "validation"),
+    "test_accuracy_population": ("readings", lambda readings: readings == "all"),
+    "test_accuracy_batch": ("readings", lambda readings: readings == "all"),
+    "test_accuracy_mean_buffers": ("ranks", lambda ranks: ranks > 1),
+    "test_accuracy_frozen": ("frozen_from", lambda share: share < 1),
+    "test_accuracy_ema": ("ema", lambda decay: decay > 0),
+}
+"""By reading, the setting that asks for it, and whether a value of it does."""
+
+
+def _asked(table: pd.DataFrame, metric: str) -> pd.Series:
+    if metric not in _ASKED_BY:
+        return pd.Series(data=True, index=table.index)
+    key, asks = _ASKED_BY[metric]
+    return table[key].map(asks, na_action="ignore").eq(other=True)

@@ -15,7 +15,9 @@ from normzoo_reports import sections, style, words
 from normzoo_reports.digest import summarize
 from normzoo_reports.figures import show_figure
 from normzoo_reports.load import load_frame
+from normzoo_reports.readings import explained, readings
 from normzoo_reports.results import Verdict
+from normzoo_reports.tuning import tuning
 from normzoo_suites import Run, SuiteError
 from normzoo_suites.claims import seeds_needed
 
@@ -32,7 +34,11 @@ def render(run: Run) -> str:
         "found": _found(summary.verdicts),
         "measured": sections.measured(run),
         "needed": seeds_needed(len(summary.verdicts)),
+        "published": any(verdict.claim.published for verdict in summary.verdicts),
         "figures": [show_figure(figure, run, table, f"f{i}") for i, figure in enumerate(run.suite.figures, start=1)],
+        "readings": readings(run, table),
+        "explained": explained(table),
+        "tuning": tuning(run),
         "timings": sections.timings(run, table),
         "problems": sections.problems(run, table),
         "cards": sections.cards(run),
@@ -80,7 +86,7 @@ def _templates() -> jinja2.Environment:
     )
     # figures are our own markup with their texts escaped by the XML writer; all else is escaped by the template
     environment.filters.update(drawn=Markup, swatch=_swatch, count=words.count)
-    environment.globals.update(label=words.label, status_words=words.STATUS)
+    environment.globals.update(label=words.label, status_words=words.STATUS, grades=words.GRADES)
     return environment
 
 

@@ -149,6 +149,40 @@ class Verdict:
         return told + (f"; {self.diverged} of {self.n} pairs hold a diverged run" if self.diverged else "")
 
     @property
+    def published_effect(self) -> str:
+        """The published effect, or nothing where none is known: "+11.1 points"."""
+        published = self.claim.published
+        return words.show_change(self.claim.metric, published.effect) if published else ""
+
+    @property
+    def published_sign(self) -> str:
+        """How the published effect's sign compares with the measured one's: "same sign", "other sign" or "not decided".
+
+        Sizes are never compared: the published one is of other data. It is not decided where the measured interval
+        holds 0 or there is none, where pairs are missing, and where the published effect is 0.
+        """
+        published = self.claim.published
+        if published is None:
+            return ""
+        if self.low is None or self.high is None or self.missing or self.low <= 0 <= self.high or not published.effect:
+            return "not decided"
+        return "same sign" if (self.low > 0) == (published.effect > 0) else "other sign"
+
+    @property
+    def published_text(self) -> str:
+        """The published effect and what it is worth: "+11.1 points on ImageNet (read off a figure): same sign"."""
+        published = self.claim.published
+        if published is None:
+            return ""
+        grade = words.GRADES[published.grade]
+        return f"{self.published_effect} on {published.on} ({grade}): {self.published_sign}"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that the claim's sides speak of."""
+        return tuple(dict.fromkeys(term.metric for term in self.claim.terms))
+
+    @property
     def asks(self) -> str:
         """What would make the claim true: "more than +1.0 points"."""
         margin = words.show_change(self.claim.metric, self.claim.margin)
@@ -168,6 +202,8 @@ class Summary:
         speed_note: what a reader must know of these times, or empty.
         verdicts: what the run says of the suite's claims.
         look: that seeds were added after a look, in words, or empty.
+        tuning: what a reader must know of the tuning before any number, in words: choices on the edge of what was
+            tried, and cells that wait.
         statuses: cells by what became of them, without those that are the same computation as another by design.
         same: how many those are.
 
@@ -180,5 +216,6 @@ class Summary:
     speed_note: str
     verdicts: tuple[Verdict, ...]
     look: str
+    tuning: tuple[str, ...]
     statuses: dict[str, int]
     same: int

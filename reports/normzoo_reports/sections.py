@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 
 from normzoo_reports import words
-from normzoo_reports.load import records, settings_of, varying
+from normzoo_reports.load import records, settings_of, telling_apart, tuned, waiting
 from normzoo_reports.results import Estimate
 from normzoo_reports.tables import conditions, estimate, unsynchronized
 from normzoo_suites import Run
 
-_PLAIN = ("ok",)
+_PLAIN = ("ok", "waiting")  # what waits is told of where the tuning is
 _TRAIN_ACCURACY = (
     "train_accuracy is the running accuracy of the last epoch: each batch is counted in training mode, before the step "
     "that it makes."
@@ -89,7 +89,7 @@ def timings(run: Run, table: pd.DataFrame) -> list[Timing]:
     rows = table[table["measure"] == "throughput"]
     if rows.empty:
         return []
-    names = conditions(rows, varying(rows, settings_of(rows, run)))
+    names = conditions(rows, telling_apart(rows, run))
     found = [_timing(rows.loc[[str(cell)]], name) for cell, name in names.items()]
     order = list(dict.fromkeys(timing.condition for timing in found))
     return sorted(found, key=lambda timing: order.index(timing.condition))
@@ -127,7 +127,7 @@ def _by_condition(
     names: dict[str, list[tuple[str, str]]] = {}
     for measure, rows in group.groupby("measure", sort=False):
         everyone = table[table["measure"] == measure]
-        labels = conditions(rows, ["normalizer", *varying(everyone, settings_of(everyone, run))])
+        labels = conditions(rows, ["normalizer", *telling_apart(everyone, run)])
         for row, name in zip(records(rows), labels, strict=True):
             seed = row.get("seed")
             which = f"seed {words.show_value(seed)}" if seed is not None and seed == seed else "cell"
@@ -178,7 +178,7 @@ def environments(run: Run) -> list[Environment]:
     """
     counts: Counter[str] = Counter()
     timed: Counter[str] = Counter()
-    for cell in run.cells:
+    for cell in run.cells or run.trials:
         record = run.records.get(cell.id)
         if record is None or record.status == "skipped" or not record.environment or cell.same_as is not None:
             continue
@@ -203,10 +203,14 @@ def _facts(environment: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def measured(run: Run) -> str:
     """Say in one line what was measured, and on what: "mlp on digits, 6 epochs, batches of 40, 10 seeds; …"."""
-    settings = [cell.settings.model_dump() for cell in run.cells if cell.measure == "accuracy"]
+    cells = (*run.cells, *waiting(run))
+    settings = [cell.settings.model_dump() for cell in cells if cell.measure == "accuracy"]
     told = {key: dict.fromkeys(words.show_value(one[key]) for one in settings) for key in _TOLD} if settings else {}
-    parts = [template.format(" or ".join(told[key])) for key, template in _TOLD.items() if told]
+    parts = [
+        template.format(" or ".join(told[key])) for key, template in _TOLD.items() if told and key not in tuned(run)
+    ]
     if settings:
+        parts += [f"tuned {key.replace('_', ' ')}" for key in tuned(run)]
         parts.append(words.count(len({one["seed"] for one in settings}), "seed"))
     homes = environments(run)
     facts = dict(homes[0].facts) if homes else {}
@@ -232,17 +236,21 @@ def differing(found: Iterable[Environment]) -> list[str]:
 
 
 def again(run: Run, table: pd.DataFrame) -> list[Again]:
-    """Give every cell with its settings, its numbers and its command, by measure and condition."""
+    """Give every cell with its settings, its numbers and its command, by measure and condition.
+
+    Cells that wait are left out: neither their settings nor their ids are those under which they will be measured.
+    """
     found = []
-    for measure, rows in table.groupby("measure", sort=False):
-        settings = [key for key in settings_of(rows, run) if key != "seed"]
-        differ = ["normalizer", *varying(rows, settings)]
+    for measure, rows in table[table["status"] != "waiting"].groupby("measure", sort=False):
+        settings = [key for key in settings_of(rows) if key != "seed"]
+        differ = ["normalizer", *telling_apart(rows, run)]
+        own = [key for key in settings if key in tuned(run)]
         names = conditions(rows, differ)
         made = []
         for name, group in rows.groupby(names, sort=False):
             cells = tuple(_cell(row, run) for row in records(group))
-            made.append(Condition(str(name), _told(group, differ), cells))
-        shared = _told(rows, [key for key in settings if key not in differ])
+            made.append(Condition(str(name), _told(group, [*differ, *own]), cells))
+        shared = _told(rows, [key for key in settings if key not in (*differ, *own)])
         found.append(Again(str(measure), _note(rows), shared, tuple(made)))
     return found
 

@@ -16,14 +16,20 @@ from typing import Any, Literal
 import pandas as pd
 
 from normzoo_reports import words
-from normzoo_reports.load import MEASURED, records
+from normzoo_reports.load import MEASURED, records, waiting
 from normzoo_reports.results import Outcome, Verdict
 from normzoo_reports.statistics import holm, interval, sign_flip
 from normzoo_suites import Cell, Claim, Run, SuiteError
+from normzoo_suites.claim import Term
 from normzoo_suites.claims import ALPHA, seeds_needed, side_cells
 
 _ROUNDING = 1e-12
+_UNTUNED = (
+    "it compares levels of different normalizers, and levels are compared only where every normalizer was tuned; this "
+    "run set by hand what [select] tunes, which switches tuning off"
+)
 _Rows = dict[str, dict[str, Any]]  # by cell id, then by column
+_Sides = list[tuple[Term, dict[int, Cell]]]  # the claim's terms, each with its cells by seed
 
 
 @dataclass
@@ -36,7 +42,9 @@ class _Pairs:
 def judge(run: Run, table: pd.DataFrame) -> list[Verdict]:
     """Give the verdict on every claim of the run's suite, in the suite's order; ``table`` is from ``load_frame``."""
     rows = {str(row["id"]): row for row in records(table)}
-    drafts = [_measure(claim, run.cells, rows) for claim in run.suite.claims]
+    cells = [*run.cells, *waiting(run)]
+    tuned = run.suite.select is not None
+    drafts = [_measure(claim, cells, rows, tuned) for claim in run.suite.claims]
     adjusted = holm([p for draft in drafts for p in _family_p(draft)])
     pairs = zip(adjusted[::2], adjusted[1::2], strict=True)
     return [
@@ -58,13 +66,15 @@ def hypotheses(kind: Literal["higher", "equal"], margin: float, differences: Seq
     return max(below, above_lower), min(above, below_lower)
 
 
-def _measure(claim: Claim, cells: list[Cell], rows: _Rows) -> Verdict:
+def _measure(claim: Claim, cells: list[Cell], rows: _Rows, tuned: bool) -> Verdict:
     """Give all of a verdict but the correction for the other claims and, with it, the outcome."""
+    if claim.compares_levels and not tuned:
+        return Verdict(claim, "not asked", _UNTUNED)
     try:
         sides = _sides(claim, cells)
     except SuiteError as error:
         return Verdict(claim, "not asked", str(error))
-    pairs = _pairs(claim.metric, sides, rows)
+    pairs = _pairs(sides, rows)
     why = tuple(f"{reason} (seed {words.listing(seeds)})" for reason, seeds in pairs.missing.items())
     lost = sum(map(len, pairs.missing.values()))
     draft = Verdict(
@@ -78,10 +88,9 @@ def _measure(claim: Claim, cells: list[Cell], rows: _Rows) -> Verdict:
     return replace(draft, effect=effect, low=low, high=high, raw_p_for=p_for, raw_p_against=p_against)
 
 
-def _sides(claim: Claim, cells: list[Cell]) -> list[tuple[int, dict[int, Cell]]]:
-    """Give the claim's terms, each a sign and its cells by seed."""
-    signed = [(1, side) for side in claim.plus] + [(-1, side) for side in claim.minus]
-    found = [(sign, side_cells(cells, side, claim.measure)) for sign, side in signed]
+def _sides(claim: Claim, cells: list[Cell]) -> _Sides:
+    """Give the claim's terms with their cells by seed, or say why there is nothing to compare."""
+    found = [(term, side_cells(cells, term.settings, claim.measure)) for term in claim.terms]
     seeds = _common_seeds(found)
     if not seeds:
         raise SuiteError("its sides have no seed in common")
@@ -90,26 +99,27 @@ def _sides(claim: Claim, cells: list[Cell]) -> list[tuple[int, dict[int, Cell]]]
     return found
 
 
-def _computations(sides: list[tuple[int, dict[int, Cell]]], sign: int, seed: int) -> Counter[str]:
-    return Counter(by_seed[seed].computation for given, by_seed in sides if given == sign)
+def _computations(sides: _Sides, sign: int, seed: int) -> Counter[tuple[str, str]]:
+    """Count what one side reads off which trainings: two readings of one training are two numbers."""
+    return Counter((term.metric, by_seed[seed].computation) for term, by_seed in sides if term.sign == sign)
 
 
-def _common_seeds(sides: list[tuple[int, dict[int, Cell]]]) -> list[int]:
+def _common_seeds(sides: _Sides) -> list[int]:
     return sorted(set.intersection(*(set(by_seed) for _, by_seed in sides)))
 
 
-def _pairs(metric: str, sides: list[tuple[int, dict[int, Cell]]], rows: _Rows) -> _Pairs:
+def _pairs(sides: _Sides, rows: _Rows) -> _Pairs:
     pairs = _Pairs()
     for seed in _common_seeds(sides):
-        cells = [(sign, by_seed[seed]) for sign, by_seed in sides]
-        why = next(filter(None, (_why_absent(cell, metric, rows[cell.id]) for _, cell in cells)), None)
-        diverged = {sign for sign, cell in cells if rows[cell.id]["status"] == "diverged"}
+        cells = [(term, by_seed[seed]) for term, by_seed in sides]
+        why = next(filter(None, (_why_absent(cell, term.metric, rows[cell.id]) for term, cell in cells)), None)
+        diverged = {term.sign for term, cell in cells if rows[cell.id]["status"] == "diverged"}
         if not why and len(diverged) == 2:
             why = "both sides diverged"  # chance less chance says nothing of either
         if why:
             pairs.missing.setdefault(why, []).append(seed)
             continue
-        terms = [sign * float(rows[cell.id][metric]) for sign, cell in cells]
+        terms = [term.sign * float(rows[cell.id][term.metric]) for term, cell in cells]
         difference = math.fsum(terms)
         # .98 + .97 - .97 - .98 is no effect, whatever its last bit says
         pairs.differences.append(0.0 if abs(difference) < _ROUNDING * max(map(abs, terms)) else difference)

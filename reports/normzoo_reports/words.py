@@ -8,6 +8,13 @@ from typing import Any
 METRICS = {
     "test_accuracy": "test accuracy",
     "test_accuracy_mean_buffers": "test accuracy, mean buffers",
+    "test_accuracy_population": "test accuracy, population statistics",
+    "test_accuracy_batch": "test accuracy, batch statistics",
+    "test_accuracy_frozen": "test accuracy, frozen statistics",
+    "test_accuracy_ema": "test accuracy, averaged weights",
+    "train_eval_gap": "running less batch statistics",
+    "validation_accuracy": "validation accuracy",
+    "validation_loss": "validation loss",
     "train_accuracy": "training accuracy, running over the last epoch",
     "step_ms_ratio": "time relative to batch norm",
     "step_ms": "time of one step (ms)",
@@ -25,9 +32,13 @@ STATUS = {
     "crashed": "crashed",
     "error": "failed with an error",
     "missing": "not measured yet",
+    "waiting": "waiting for the tuning",
     "unreadable": "unreadable",
 }
 """What became of a cell, in words."""
+
+GRADES = {"primary": "primary source", "figure": "read off a figure", "transcribed": "transcribed"}
+"""How a published value was come by, in words."""
 
 _HUGE = 1e15  # beyond it a float's zeros say nothing
 _QUIET = ("iid", "shuffled", "rank0", "contiguous")  # a default that a reader need not see beside another setting
@@ -39,12 +50,24 @@ def label(name: str) -> str:
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric is a share of images, shown in percent and compared in percentage points."""
-    return "accuracy" in metric
+    """Whether a metric is a share of images or a gap between two, compared in percentage points."""
+    return "accuracy" in metric or is_gap(metric)
+
+
+def is_gap(metric: str) -> bool:
+    """Whether a metric is by itself a difference of two shares, and so has a sign."""
+    return metric == "train_eval_gap"
+
+
+def has_chance(metric: str) -> bool:
+    """Whether a run that diverged counts with chance accuracy in this metric."""
+    return "accuracy" in metric and metric != "chance_accuracy"
 
 
 def show(metric: str, value: float) -> str:
-    """Show a value: 97.8 %, 1.62×, or four significant digits."""
+    """Show a value: 97.8 %, 1.62×, +3.2 points for a gap, or four significant digits."""
+    if is_gap(metric):
+        return show_change(metric, value)
     if is_share(metric):
         return f"{100 * value:.1f} %"
     if "ratio" in metric:
@@ -54,6 +77,8 @@ def show(metric: str, value: float) -> str:
 
 def show_range(metric: str, low: float, high: float) -> str:
     """Show an interval without repeating the unit."""
+    if is_gap(metric):
+        return show_change_range(metric, low, high)
     first, second = show(metric, low), show(metric, high)
     return f"[{first.rstrip(' %×')}, {second.rstrip(' %×')}]"
 

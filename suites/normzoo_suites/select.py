@@ -40,9 +40,7 @@ class Select(BaseModel):
     def _grid_in_one_spelling(cls, grid: dict[str, list[Value]]) -> dict[str, list[Value]]:
         for key, values in grid.items():
             if len(set(values)) < 2:
-                raise SuiteError(
-                    f"[select] has {len(set(values))} value of {key}, and a choice needs two", ("grid", key)
-                )
+                raise SuiteError(f"[select] tries fewer than two values of {key}; name two or more", ("grid", key))
         return {key: [_tunable("grid", key, value) for value in values] for key, values in grid.items()}
 
     @field_validator("fixed")

@@ -13,6 +13,7 @@ import pytest
 
 from normzoo_reports import report
 from normzoo_suites import Cell, Record, Suite, load_suite, parse_suite, read_run
+from normzoo_suites.selection import choose, resolve, trials
 
 ENVIRONMENT = {
     "normzoo": "0.1.0", "python": "3.12.3", "torch": "2.11.0", "timm": "1.0.20", "cuda": None, "gpu": None,
@@ -69,6 +70,46 @@ plus = [{ normalizer = "batch_norm", ranks = 1 }]
 minus = [{ normalizer = "batch_norm", ranks = 5 }]
 is = "equal"
 margin = 0.01
+[[figures]]
+kind = "line"
+x = "local_batch"
+y = "test_accuracy"
+"""
+
+TUNED = """
+name = "tuned"
+question = "What do made-up numbers say of tuned normalizers?"
+protocol = 1
+[[grids]]
+measure = "accuracy"
+fixed = { dataset = "digits", model = "mlp", epochs = 10, batch_size = 40, readings = "all" }
+[grids.axes]
+normalizer = ["batch_norm", "group_norm"]
+ranks = [1, 20]
+seed = SEEDS
+[select]
+grid = { learning_rate = [0.05, 0.1, 0.2, 0.4] }
+seeds = 2
+fixed = { epochs = 5 }
+[[claims]]
+id = "group_norm_is_better_at_two"
+says = "With 2 samples per statistic group norm is more accurate than batch norm."
+source = "made up"
+metric = "test_accuracy"
+plus = [{ normalizer = "group_norm", ranks = 20 }]
+minus = [{ normalizer = "batch_norm", ranks = 20 }]
+is = "higher"
+margin = 0.01
+published = { effect = 0.106, on = "ImageNet, ResNet-50, 2 per GPU", grade = "transcribed" }
+[[claims]]
+id = "running_statistics_are_worse"
+says = "With 2 samples per statistic batch norm's population statistics are more accurate than its running ones."
+source = "made up"
+metric = "test_accuracy_population"
+plus = [{ normalizer = "batch_norm", ranks = 20 }]
+minus = [{ normalizer = "batch_norm", ranks = 20, metric = "test_accuracy" }]
+is = "higher"
+published = { effect = -0.035, on = "ImageNet, ResNet-50", grade = "figure" }
 [[figures]]
 kind = "line"
 x = "local_batch"
@@ -156,6 +197,78 @@ def write_run(parent: Path, suite: Suite, measure: Measure, change: Change, name
     (folder / "run.json").write_text(json.dumps(content | {"command": f"normzoo run {suite.name} --out runs/{name}"}))
     read_run(folder)  # the builder itself makes nothing that the rooms could not
     return folder
+
+
+def tuned_suite(seeds: int = 8) -> Suite:
+    return parse_suite(TUNED.replace("SEEDS", str(seeds)), "tuned.toml")
+
+
+def made_up_trial(trial: Cell) -> Measured:
+    """Score a trial: batch norm is best at rate 0.4, the largest, everything else at 0.1."""
+    settings = trial.settings.model_dump()
+    best = 0.4 if settings["normalizer"] == "batch_norm" else 0.1
+    score = 0.9 - abs(settings["learning_rate"] - best) + 0.001 * (settings["seed"] - 100)
+    return {"metrics": {"validation_accuracy": score, "validation_loss": 1 - score, "chance_accuracy": 0.1}}
+
+
+def made_up_readings(cell: Cell) -> Measured:
+    """Read a net in several ways: batch norm's population statistics are best, its batch statistics are worst."""
+    told = made_up(cell)
+    if cell.settings.normalizer == "batch_norm":
+        running = told["metrics"]["test_accuracy"]
+        told["metrics"] |= {
+            "test_accuracy_population": running + 0.01 + 1e-4 * cell.settings.model_dump()["seed"],
+            "test_accuracy_batch": running - 0.05,
+            "train_eval_gap": 0.05,
+        }
+    return told
+
+
+def write_tuned_run(
+    parent: Path,
+    suite: Suite,
+    trial: Measure = made_up_trial,
+    measure: Measure = made_up_readings,
+    stands: Callable[[Cell], bool] = lambda cell: True,
+) -> Path:
+    """Write a run of a suite with ``[select]``; cells that do not stand in its run.json yet wait."""
+    assert suite.select is not None
+    folder = parent / "tuned"
+    (folder / "cells").mkdir(parents=True)
+    tried = trials(suite.select, suite.cells())
+    told = {one.id: record_of(one, suite, made) for one in tried if (made := trial(one)) is not None}
+    every = resolve(suite.select, suite.cells(), choose(suite.select, suite.cells(), told))
+    cells = [cell for cell in every if stands(cell)]
+    told |= {
+        one.id: record_of(one, suite, made) for one in cells if not one.skip and (made := measure(one)) is not None
+    }
+    for name, record in told.items():
+        (folder / "cells" / f"{name}.json").write_text(record.to_json())
+    content = {"schema": 1, "suite": suite.to_json(), "command": "normzoo run tuned --out runs/tuned"}
+    content |= {"cells": [cell.to_json() for cell in cells], "trials": [one.to_json() for one in tried]}
+    (folder / "run.json").write_text(json.dumps(content | {"waiting": len(suite.cells()) - len(cells)}))
+    return folder
+
+
+@pytest.fixture
+def make_tuned_run(tmp_path: Path) -> Callable[..., Path]:
+    """Give a function that writes a run of a suite with `[select]`: see `write_tuned_run`."""
+
+    def make(suite: Suite, **told: Any) -> Path:
+        return write_tuned_run(tmp_path, suite, **told)
+
+    return make
+
+
+@pytest.fixture
+def tuned() -> Callable[..., Suite]:
+    return tuned_suite
+
+
+@pytest.fixture(scope="session")
+def tuned_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a whole tuned run, in its folder; made once, only to be read."""
+    return report(write_tuned_run(tmp_path_factory.mktemp("tuned"), tuned_suite()))
 
 
 @pytest.fixture

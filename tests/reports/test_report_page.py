@@ -318,6 +318,18 @@ def test_a_figure_over_seeds_shows_their_interval(make_run: Callable[..., Path],
 
 
 @pytest.mark.parametrize("kind", ["line", "bar", "point"])
+def test_a_figure_of_any_kind_draws_seeds_that_agree_to_the_bit(
+    make_run: Callable[..., Path], tiny: Callable[[int], Suite], kind: Any
+) -> None:
+    """The mean of six times 0.1 is a bit below 0.1, and no bar may be of negative length."""
+    assert sum([0.1] * 6) / 6 < 0.1
+    axes = ("test_accuracy", "ranks") if kind == "point" else ("ranks", "test_accuracy")
+    figure = Figure(kind=kind, x=axes[0], y=axes[1])
+    run = read_run(make_run(tiny(6), lambda cell: {"metrics": {"test_accuracy": 0.1}}))
+    assert "<svg" in show_figure(figure, run, load_frame(run), "f1").svg
+
+
+@pytest.mark.parametrize("kind", ["line", "bar", "point"])
 def test_a_figure_of_any_kind_draws_cells_that_it_lumps_together(
     make_run: Callable[..., Path], tiny: Callable[[int], Suite], kind: Any
 ) -> None:

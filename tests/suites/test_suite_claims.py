@@ -98,3 +98,32 @@ def test_no_two_measures_share_a_metric() -> None:
     names = [metric for metrics in METRICS.values() for metric in metrics]
     assert len(names) == len(set(names))
     assert measure_of("no_such_metric") is None
+
+
+def test_two_readings_of_the_same_cells_can_be_compared(small_text: str) -> None:
+    text = small_text.replace(PLUS, 'plus = [{ normalizer = "batch_norm", ranks = 20, metric = "train_accuracy" }]')
+    (claim,) = parse_suite(text, "small.toml").claims
+    assert [(term.sign, term.metric) for term in claim.terms] == [(1, "train_accuracy"), (-1, "test_accuracy")]
+    assert claim.terms[0].settings == {"normalizer": "batch_norm", "ranks": 20}
+
+
+def test_a_sides_own_metric_must_be_one_of_the_same_measure(spoiled: Spoiled) -> None:
+    message = spoiled(PLUS, f'{PLUS[:-3]}, metric = "step_ms" }}]')
+    assert "unknown metric 'step_ms' of accuracy" in message
+
+
+def test_what_a_source_reports_stands_with_the_claim_and_needs_a_grade(small_text: str, spoiled: Spoiled) -> None:
+    told = 'margin = 0.01\npublished = { effect = 0.1, on = "ImageNet", grade = "primary" }'
+    (claim,) = parse_suite(small_text.replace("margin = 0.01", told), "small.toml").claims
+    assert claim.published is not None
+    assert claim.published.effect == 0.1
+    assert "grade" in spoiled("margin = 0.01", told.replace("primary", "hearsay"))
+
+
+def test_a_batch_size_that_varies_needs_a_word_on_momentum(small_text: str) -> None:
+    varied = small_text.replace(", batch_size = 40 }", " }").replace("ranks = [1, 20]\n", "batch_size = [40, 8]\n")
+    varied = varied[: varied.index("[[claims]]")]
+    with pytest.raises(SuiteError, match=r"batch_size varies \(8, 40\), and running statistics forget by the step"):
+        parse_suite(varied, "small.toml")
+    for said in ("steps", "samples(per=40)"):
+        parse_suite(varied.replace("epochs = 1", f'epochs = 1, momentum_counts = "{said}"'), "small.toml")

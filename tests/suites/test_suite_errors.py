@@ -153,7 +153,8 @@ def test_a_grid_that_is_a_table_and_not_a_list_of_tables_is_refused() -> None:
     [
         (
             "quik",
-            "unknown suite 'quik'; did you mean 'quick'? known: batch_size, group_count, momentum, normalization_batch, quick, throughput, or the path",
+            "unknown suite 'quik'; did you mean 'quick'? known: batch_size, group_count, momentum, "
+            "normalization_batch, quick, throughput, or the path",
         ),
         ("", "unknown suite ''"),
         (".", "unknown suite '.'"),

@@ -1,0 +1,194 @@
+"""A tuned suite from plan to records: trials first, then the cells with what was chosen."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from normzoo_bench import commands
+from normzoo_bench.errors import UsageError
+from normzoo_bench.jobs import apart, jobs
+from normzoo_bench.pool import Options
+from normzoo_bench.pool import outcomes as measured
+from normzoo_bench.result import Result
+from normzoo_bench.worker import Outcome
+from normzoo_suites import Cell, read_run
+
+SUITE = """
+name = "tuned"
+question = "Does tuning reach the records?"
+protocol = 1
+
+[select]
+fixed = { train_samples = 120 }
+[select.grid]
+learning_rate = [0.02, 0.1, 0.5]
+
+[[grids]]
+measure = "accuracy"
+fixed = { dataset = "digits", model = "mlp", epochs = 1, batch_size = 40, train_samples = 200, readings = "all" }
+[grids.axes]
+normalizer = ["batch_norm", "group_norm"]
+ranks = [1, 20]
+seed = 2
+
+[[grids]]
+measure = "throughput"
+fixed = { normalizer = "none", shape = "8x4x4", batch_size = 4 }
+"""
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory):
+    file = tmp_path_factory.mktemp("suite") / "tuned.toml"
+    file.write_text(SUITE, encoding="utf-8")
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def ran(suite, tmp_path_factory):
+    return commands.run(suite, out=tmp_path_factory.mktemp("run") / "run", jobs=2)
+
+
+def test_a_plan_counts_trials_and_the_cells_that_wait_for_them(suite):
+    plan = commands.plan(suite)
+    assert [cell.measure for cell in plan.cells] == ["throughput"]
+    assert plan.waiting == 2 * 2 * 2
+    # group norm sees no ranks: its two conditions are one computation, tried once
+    assert len(plan.to_do(plan.trials)) == 3 * 3
+    assert len(plan.trials) == 4 * 3
+
+
+def test_every_result_was_trained_with_the_best_of_its_own_trials(ran):
+    run = read_run(ran.folder)
+    assert run.waiting == 0
+    assert {record.status for record in run.records.values()} == {"ok"}
+    choices = run.choices()
+    assert len(choices) == 4
+    for choice in choices.values():
+        best = max(choice.scores, key=lambda one: one[1])
+        assert choice.chosen == best[0]
+        mine = [
+            run.records[cell.id].settings["learning_rate"]
+            for cell in run.cells
+            if cell.measure == "accuracy"
+            and (cell.settings.normalizer, cell.settings.ranks)
+            == (choice.cell.settings.normalizer, choice.cell.settings.ranks)
+        ]
+        assert mine == [best[0]["learning_rate"]] * 2
+
+
+def test_scores_are_the_trials_own_validation_accuracies(ran):
+    run = read_run(ran.folder)
+    for trial in run.trials:
+        metrics = run.records[trial.id].metrics
+        assert "test_accuracy" not in metrics
+        assert trial.settings.train_samples == 120
+        assert trial.settings.seed == 100
+    (choice,) = [
+        one
+        for one in run.choices().values()
+        if (one.cell.settings.normalizer, one.cell.settings.ranks) == ("batch_norm", 20)
+    ]
+    own = [t for t in run.trials if t.settings.normalizer == "batch_norm" and t.settings.ranks == 20]
+    assert [score for _, score in choice.scores] == [run.records[t.id].metrics["validation_accuracy"] for t in own]
+
+
+def test_a_second_run_measures_nothing_and_keeps_what_was_chosen(suite, ran):
+    before = json.loads((ran.folder / "run.json").read_text(encoding="utf-8"))
+    again = commands.run(suite, out=ran.folder, jobs=2)
+    assert again.measured == 0
+    assert json.loads((ran.folder / "run.json").read_text(encoding="utf-8"))["cells"] == before["cells"]
+
+
+def test_the_command_in_a_results_record_names_what_was_chosen_and_finds_the_cell(suite, ran):
+    run = read_run(ran.folder)
+    cell = next(cell for cell in run.cells if cell.measure == "accuracy")
+    record = run.records[cell.id]
+    assert f"--set learning_rate={cell.settings.learning_rate}" in record.command
+    plan = commands.plan(suite, settings={"learning_rate": str(cell.settings.learning_rate)}, cell=cell.id)
+    assert [one.id for one in plan.cells] == [cell.id]
+
+
+def test_the_command_in_a_trials_record_finds_the_trial(suite, ran):
+    run = read_run(ran.folder)
+    trial = run.trials[0]
+    assert "learning_rate" not in run.records[trial.id].command
+    assert [one.id for one in commands.plan(suite, cell=trial.id).cells] == [trial.id]
+
+
+def test_a_killed_run_goes_on_with_the_trials_that_it_has(suite, ran, tmp_path):
+    plan = commands.plan(suite)
+    records = read_run(ran.folder).records
+    some = {t.id: records[t.id] for t in plan.trials if t.settings.normalizer == "batch_norm" and t.settings.ranks == 1}
+    tuned = plan.tuned(some)
+    assert tuned.waiting == 6
+    assert {cell.settings.normalizer for cell in tuned.cells if cell.measure == "accuracy"} == {"batch_norm"}
+
+
+def test_status_tells_trials_and_what_waits(suite, ran):
+    found = commands.status(ran.folder)
+    assert found.trials == (9, 9)
+    assert (found.waiting, found.to_do) == (0, 0)
+
+
+def test_a_folder_keeps_one_way_of_tuning(suite, ran, tmp_path):
+    other = tmp_path / "tuned.toml"
+    other.write_text(SUITE.replace("0.5]", "0.9]"), encoding="utf-8")
+    with pytest.raises(UsageError, match="holds records measured under other select, and one report needs one way"):
+        commands.run(str(other), out=ran.folder)
+
+
+def test_a_validation_part_that_leaves_too_few_samples_is_told_before_anything_is_trained(suite):
+    with pytest.raises(UsageError, match=r"batch_size is 1200, larger than the 1149 training samples .* validation"):
+        commands.plan(
+            suite, settings={"batch_size": "1200", "train_samples": "all", "ranks": "1", "evaluate_on": "validation"}
+        )
+
+
+def cells(settings, **axes):
+    made = [{}]
+    for key, values in axes.items():
+        made = [one | {key: value} for one in made for value in values]
+    return [Cell("accuracy", 1, settings(**one)) for one in made]
+
+
+def test_cells_of_one_training_are_one_job_and_seeds_only_where_asked_on_a_gpu(settings):
+    some = cells(settings, seed=[0, 1, 2], eval_batch_size=[0, 2], readings=["all"])
+    assert [len(job) for job in jobs(some)] == [2, 2, 2]
+    assert [len(job) for job in jobs(some, together=3)] == [2, 2, 2]  # on a CPU there is nothing to gain
+    on_gpu = cells(settings, seed=[0, 1, 2], eval_batch_size=[0, 2], readings=["all"], device=["cuda"])
+    assert [len(job) for job in jobs(on_gpu, together=2)] == [4, 2]
+    assert [len(job) for job in apart(jobs(on_gpu, together=2)[0])] == [2, 2]
+    other = cells(settings, seed=[0, 1], normalizer=["batch_norm", "none"], device=["cuda"])
+    assert [{cell.settings.normalizer for cell in job} for job in jobs(other, together=4)] == [{"batch_norm"}, {"none"}]
+
+
+def test_seeds_that_fail_side_by_side_are_measured_again_alone(settings, suite, monkeypatch):
+    """Made-up outcomes: what runs side by side is out of memory, what runs alone is not."""
+    from contextlib import contextmanager
+
+    from normzoo_bench import pool
+
+    asked = []
+
+    class Done:
+        def __init__(self, job):
+            self.job = job
+
+        def result(self):
+            asked.append(len(self.job))
+            status = "oom" if len(self.job) > 1 else "ok"
+            return [Outcome(status, "", Result({}), {}, 1.0) for _ in self.job]
+
+    @contextmanager
+    def fake(*_):
+        yield Done
+
+    monkeypatch.setattr(pool, "_pool", fake)
+    monkeypatch.setattr(pool, "wait", lambda futures, **_: (futures, set()))
+    some = cells(settings, seed=[0, 1, 2], device=["cuda"])
+    ended = list(measured(commands.plan(suite), some, Options(together=3)))
+    assert asked == [3, 1, 1, 1]
+    assert sorted((cell.settings.seed, outcome.status) for cell, outcome in ended) == [(0, "ok"), (1, "ok"), (2, "ok")]
