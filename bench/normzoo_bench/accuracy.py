@@ -47,7 +47,7 @@ def measure_together(cells: Sequence[AccuracySettings], data: DataSet) -> list[E
     They differ in ``seed`` and ``eval_batch_size`` only. Those that differ in the latter alone share one training.
     """
     try:
-        runs = {seed: _Run(settings, data) for seed, settings in {one.seed: one for one in cells}.items()}
+        runs = {seed: Run(settings, data) for seed, settings in {one.seed: one for one in cells}.items()}
         for group in _side_by_side(list(runs.values())):
             _train(group)
         return [runs[settings.seed].ended(settings.eval_batch_size) for settings in cells]
@@ -57,7 +57,7 @@ def measure_together(cells: Sequence[AccuracySettings], data: DataSet) -> list[E
         return [error for _ in cells]
 
 
-class _Run:
+class Run:
     """One training, from its weights to its readings."""
 
     def __init__(self, settings: AccuracySettings, data: DataSet) -> None:
@@ -102,7 +102,7 @@ class _Run:
         return chance if self.branch.diverged else reader.frozen(self.branch)
 
 
-def _side_by_side(runs: list[_Run]) -> list[list[_Run]]:
+def _side_by_side(runs: list[Run]) -> list[list[Run]]:
     """Group the runs that train at once: all on CUDA, but none where training draws (dropout) from one stream."""
     draws = any(_draws(module) for run in runs for module in run.training.model.modules())
     return [runs] if runs[0].settings.device == "cuda" and not draws else [[run] for run in runs]
@@ -113,7 +113,7 @@ def _draws(module: nn.Module) -> bool:
     return any(isinstance(p := getattr(module, name, 0), float | int) and p > 0 for name in ("p", "drop_prob"))
 
 
-def _train(runs: Sequence[_Run]) -> None:
+def _train(runs: Sequence[Run]) -> None:
     settings = runs[0].settings
     torch.manual_seed(torch_seed(settings.seed, "training"))
     steps = Captured() if settings.device == "cuda" and settings.capture == "auto" else eager

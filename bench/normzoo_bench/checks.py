@@ -65,7 +65,14 @@ def check_data(cells: Iterable[Cell], sources: Mapping[str, Source]) -> None:
                 f"batch_size is {settings.batch_size}, larger than the {kept} training samples there are{beside}"
             )
         dataset.check(settings.dataset)
-        splits.check(settings, present(settings.dataset, settings.seed, settings.train_samples, settings.evaluate_on))
+        classes = present(settings.dataset, settings.seed, settings.train_samples, settings.evaluate_on)
+        if classes < dataset.trained_classes():
+            raise UsageError(
+                f"the training part (seed {settings.seed}, train_samples {settings.train_samples}) holds {classes} of "
+                f"the {dataset.trained_classes()} classes of {settings.dataset}, and nobody can learn the others; use "
+                "more train_samples"
+            )
+        splits.check(settings, classes)
         augmentation(settings.augment)
 
 

@@ -91,6 +91,10 @@ class DataSet:
                 f"is fewer than its {present} classes; use more images, or add a test part"
             )
 
+    def trained_classes(self) -> int:
+        """Count the classes that occur in the training part at all."""
+        return int(np.count_nonzero(np.bincount(self.train.labels.numpy())))
+
     def train_size(self) -> int:
         """Count the training samples that a seed can have."""
         count = len(self.train.labels)

@@ -61,6 +61,76 @@ def test_training_on_the_gpu_reaches_what_training_on_the_cpu_reaches(name, sett
     assert ours == pytest.approx(theirs, abs=0.05)
 
 
+TRAINED = {"model": "resnet20", "train_samples": 400, "batch_size": 20, "epochs": 3, "device": "cuda"}
+SERIES = ["batch_norm", "group_norm", "batch_renorm"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "adamw", "learning_rate": 0.01}, {"ema": 0.9}], ids=str)
+@pytest.mark.parametrize("ranks", [1, 2, 10])
+@pytest.mark.parametrize("name", SERIES)
+def test_a_captured_training_step_trains_as_launched_steps_do(name, ranks, changes, settings, digits):
+    cell = TRAINED | {"normalizer": name, "ranks": ranks, "augment": "crop_flip(padding=1)", "precision": "float32"}
+    captured, launched = (
+        accuracy.measure(settings(**cell | changes, capture=one), digits).series["train_loss"]
+        for one in ("auto", "off")
+    )
+    # two correct float32 trainings drift apart; the first epoch's 20 steps hardly do, and a warm-up that was not put
+    # back, or a step that read stale order, rate or statistics, would show at once
+    assert captured[0] == pytest.approx(launched[0], rel=0.02)
+    assert captured[-1] == pytest.approx(launched[-1], rel=0.25)
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_the_first_captured_step_is_the_launched_one(name, settings, digits):
+    """One step an epoch: nothing can drift yet."""
+    cell = TRAINED | {"normalizer": name, "batch_size": 400, "ranks": 4, "epochs": 2, "precision": "float32"}
+    captured, launched = (
+        accuracy.measure(settings(**cell, capture=one), digits).series["train_loss"] for one in ("auto", "off")
+    )
+    assert captured == pytest.approx(launched, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_seeds_that_train_side_by_side_give_what_each_gives_alone(name, settings, digits):
+    cells = [settings(**TRAINED, normalizer=name, ranks=2, seed=seed, precision="float32") for seed in range(3)]
+    together = accuracy.measure_together(cells, digits)
+    for cell, one in zip(cells, together, strict=True):
+        alone = accuracy.measure(cell, digits)
+        assert one.series["train_loss"][0] == pytest.approx(alone.series["train_loss"][0], rel=0.02)
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_bfloat16_autocast_reaches_what_float32_reaches(name, settings, digits):
+    cell = TRAINED | {"normalizer": name, "epochs": 10}
+    half, full = (
+        accuracy.measure(settings(**cell, precision=one), digits).metrics["test_accuracy"]
+        for one in ("bfloat16", "float32")
+    )
+    assert half == pytest.approx(full, abs=0.1)
+
+
+def test_every_reading_works_on_the_gpu(settings, digits):
+    cell = TRAINED | {"ranks": 10, "readings": "all", "frozen_from": 0.5, "ema": 0.9}
+    metrics = accuracy.measure(settings(**cell), digits).metrics
+    wanted = ("population", "batch", "frozen", "ema", "mean_buffers")
+    assert all(f"test_accuracy_{one}" in metrics for one in wanted)
+
+
+def test_an_epoch_of_launched_steps_never_waits_for_the_device(settings, digits, monkeypatch):
+    original = accuracy.eager
+
+    def guarded(trainings):
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            original(trainings)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(accuracy, "eager", guarded)
+    for name in SERIES:
+        accuracy.measure(settings(**TRAINED, normalizer=name, ranks=2, capture="off", augment="flip"), digits)
+
+
 @pytest.mark.parametrize("direction", ["forward", "forward_backward", "eval"])
 def test_a_layer_is_timed_on_the_gpu_once_it_agrees_with_float64(direction):
     cell = {"normalizer": "batch_norm", "shape": "64x56x56", "batch_size": 64, "direction": direction, "device": "cuda"}

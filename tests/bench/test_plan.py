@@ -208,14 +208,24 @@ def few_labels(labels):
     return data.DataSet(data.Images(torch.zeros(len(labels), 1, 8, 8, dtype=torch.uint8), labels), None, 3, "")
 
 
-def test_ranks_that_own_classes_are_at_most_the_classes_that_a_seed_has(monkeypatch, settings):
+SHARED = {"dataset": "pets", "batch_size": 3}
+
+
+def test_a_class_that_a_seed_does_not_train_on_is_told(monkeypatch, settings):
     """Of 3 classes, one with 2 images, a seed that trains on few samples may have 2 only."""
     monkeypatch.setattr(data, "load", lambda name, where: few_labels([0] * 49 + [1] * 49 + [2] * 2))
     sources = {"pets": data.Source("pets", "pets", {})}
-    shared = {"dataset": "pets", "batch_size": 3, "ranks": 3, "split": "exclusive_classes"}
-    checks.check_data([Cell("accuracy", 1, settings(**shared))], sources)
-    with pytest.raises(UsageError, match=r"3 ranks cannot own the 2 classes of .*train_samples 10.*at most 2 ranks"):
-        checks.check_data([Cell("accuracy", 1, settings(**shared, train_samples=10))], sources)
+    checks.check_data([Cell("accuracy", 1, settings(**SHARED))], sources)
+    with pytest.raises(UsageError, match=r"seed 0, train_samples 10\) holds 2 of the 3 classes of pets.*more train_s"):
+        checks.check_data([Cell("accuracy", 1, settings(**SHARED, train_samples=10))], sources)
+
+
+def test_ranks_that_own_classes_are_at_most_the_classes_that_there_are(monkeypatch, settings):
+    """A class that occurs nowhere is nobody's to own: here labels are 0 and 2."""
+    monkeypatch.setattr(data, "load", lambda name, where: few_labels([0] * 49 + [2] * 49))
+    cell = Cell("accuracy", 1, settings(**SHARED, ranks=3, split="exclusive_classes"))
+    with pytest.raises(UsageError, match=r"3 ranks cannot own the 2 classes .* exclusively; use at most 2 ranks"):
+        checks.check_data([cell], {"pets": data.Source("pets", "pets", {})})
 
 
 def test_a_data_set_that_no_seed_can_split_is_refused_by_its_name(monkeypatch, settings):

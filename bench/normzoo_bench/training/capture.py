@@ -26,11 +26,15 @@ class Captured:
 
     def __call__(self, trainings: Sequence[Training]) -> None:
         """Take one epoch's steps."""
+        for _ in range(trainings[0].batches.steps):
+            self.step(trainings)
+
+    def step(self, trainings: Sequence[Training]) -> None:
+        """Take one step, recorded at the first."""
         # a training that has diverged is not asked for any more; it is replayed all the same, and harms no other
         if self._graph is None:
             self._graph = _record(trainings)
-        for _ in range(trainings[0].batches.steps):
-            self._graph.replay()
+        self._graph.replay()
 
 
 def _record(trainings: Sequence[Training]) -> torch.cuda.CUDAGraph:

@@ -34,15 +34,19 @@ def feeds(
     train: Images, test: Images, device: str, layout: torch.memory_format = torch.contiguous_format
 ) -> tuple[Feed, Feed]:
     """Put both parts on the device; both are standardized by the training part's statistics."""
-    count = train.images[:, 0].numel()
-    sums = torch.zeros(2, train.images.shape[1], dtype=torch.float64)
-    for images in train.images.split(1000):
-        pixels = images.double()
-        sums += torch.stack([pixels.sum((0, 2, 3)), pixels.square().sum((0, 2, 3))])
-    mean = sums[0] / count
-    deviation = (sums[1] / count - mean.square()).clamp(min=1e-6).sqrt()
-    middle, width = (value.float().view(1, -1, 1, 1).to(device) for value in (mean, deviation))
-    first, second = (
-        Feed(part.images.to(device), part.labels.to(device), middle, width, layout) for part in (train, test)
-    )
+    images = train.images.to(device)
+    middle, width = _moments(images)
+    parts = ((images, train.labels), (test.images.to(device), test.labels))
+    first, second = (Feed(own, labels.to(device), middle, width, layout) for own, labels in parts)
     return first, second
+
+
+def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Give mean and standard deviation of uint8 [n, C, H, W] per channel, [1, C, 1, 1] each, summed up in float64."""
+    sums = torch.zeros(2, images.shape[1], dtype=torch.float64, device=images.device)
+    for some in images.split(1000):
+        pixels = some.double()
+        sums += torch.stack([pixels.sum((0, 2, 3)), pixels.square().sum((0, 2, 3))])
+    mean, square = sums / images[:, 0].numel()
+    deviation = (square - mean.square()).clamp(min=1e-6).sqrt()
+    return mean.float().view(1, -1, 1, 1), deviation.float().view(1, -1, 1, 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -105,10 +106,9 @@ class Reader:
             raise CannotRun(f"eval_batch_size is {size}, and the {self.part} part has {len(self.held)} samples")
         drawn = stream(self.settings.seed, "test batches").permutation(len(self.held))
         batches = torch.from_numpy(drawn[: len(drawn) // size * size]).to(self.held.labels.device)
+        chunks = batches.split(max(1, EVAL_BATCH // size) * size)
         try:
-            hits = sum(
-                self._hits_by_part(model, some, size) for some in batches.split(max(1, EVAL_BATCH // size) * size)
-            )
+            hits = sum(self._hits_by_part(model, some, size) for some in _by_length(chunks))
         except TooFewValuesError:
             if eval_batch_size:
                 raise
@@ -116,14 +116,21 @@ class Reader:
         return float(hits) / len(batches)
 
     @torch.no_grad()
-    def _hits_by_part(self, model: nn.Module, order: Tensor, size: int) -> Tensor:
-        """Count the hits among these positions, each ``size`` of them with statistics of their own."""
-        model = unwrap(copy.deepcopy(model)).eval()  # a copy each time, since training mode moves its statistics
-        for layer in wrap(model, self.card, len(order) // size):
+    def _hits_by_part(self, model: nn.Module, chunks: Sequence[Tensor], size: int) -> Tensor:
+        """Count the hits at these positions, chunks of one length, each ``size`` of them with their own statistics."""
+        model = unwrap(copy.deepcopy(model)).eval()
+        layers = wrap(model, self.card, len(chunks[0]) // size)
+        for layer in layers:
             layer.train()
-        images, labels = self.held.batch(order)
-        with autocast(self.settings):
-            hits: Tensor = (model(images).argmax(1) == labels).sum()
+        states = [state for layer in layers for state in layer.states.values()]
+        kept = [state.clone() for state in states]
+        hits = torch.zeros((), dtype=torch.int64, device=self.held.labels.device)
+        for chunk in chunks:
+            images, labels = self.held.batch(chunk)
+            with autocast(self.settings):
+                hits += (model(images).argmax(1) == labels).sum()
+            for state, before in zip(states, kept, strict=True):
+                state.copy_(before)  # what training mode moves is not for the next
         return hits
 
     def _accuracy(self, model: nn.Module) -> float:
@@ -177,6 +184,12 @@ def population(model: nn.Module, feed: Feed, settings: AccuracySettings) -> None
     # a remainder of few samples would normalize the deeper layers' input by odd statistics
     whole = drawn[: max(1, len(drawn) // EVAL_BATCH) * EVAL_BATCH]
     recalibrate(model, (feed.batch(index) for index in whole.split(EVAL_BATCH)), call=call)
+
+
+def _by_length(chunks: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Group chunks of one length: all but the last, which may be shorter."""
+    lengths = dict.fromkeys(len(chunk) for chunk in chunks)
+    return [[chunk for chunk in chunks if len(chunk) == length] for length in lengths]
 
 
 class _NoReadingError(Exception):
