@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from normzoo_reports import Estimate, Pivot, Summary
     from normzoo_reports.results import Verdict
     from normzoo_suites import Suite
+    from normzoo_suites.select import Select
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> Table:
@@ -107,6 +108,8 @@ def print_suite(console: Console, suite: Suite) -> None:
     for number, grid in enumerate(suite.grids, start=1):
         rows = [(key, ", ".join(map(str, values))) for key, values in grid.values().items()]
         console.print(table(f"grid {number}: {grid.measure}", ["setting", "values"], rows))
+    if suite.select is not None:
+        console.print(f"tuning: {_tuning(suite.select)}", markup=False, highlight=False)
     for number, claim in enumerate(suite.claims, start=1):
         margin = f"more than {claim.margin:g}" if claim.is_ == "higher" else f"within ± {claim.margin:g}"
         console.print(f"claim {number}: {claim.says}", markup=False, highlight=False)
@@ -178,14 +181,18 @@ def _print_trials(console: Console, plan: Plan, known: Mapping[str, Any]) -> Non
     select = plan.suite.select
     if select is None or not plan.trials:
         return
-    tried = ", ".join(f"{key} of {', '.join(map(str, values))}" for key, values in select.grid.items())
     trials = plan.to_do(plan.trials)
     console.print(
-        f"tuning: {tried}, each with {select.seeds} seed{'' if select.seeds == 1 else 's'}, by {select.metric}: "
-        f"{len(trials)} trials, {sum(trial.id in known for trial in trials)} done",
+        f"tuning: {_tuning(select)}: {len(trials)} trials, {sum(trial.id in known for trial in trials)} done",
         markup=False,
         highlight=False,
     )
+
+
+def _tuning(select: Select) -> str:
+    tried = ", ".join(f"{key} of {', '.join(map(str, values))}" for key, values in select.grid.items())
+    budget = "".join(f", {key} {value}" for key, value in select.fixed.items())
+    return f"{tried}, each with {select.seeds} seed{'' if select.seeds == 1 else 's'}{budget}, by {select.metric}"
 
 
 def _told(settings: dict[str, Any]) -> str:
