@@ -11,6 +11,7 @@ from cases import RESNET
 from memory import keep_freed_memory
 from normzoo_bench.environment import environment
 from ratios import Rows, text
+from selection import selected
 
 ROWS = pytest.StashKey[Rows]()
 KEPT = pytest.StashKey[bool]()
@@ -25,8 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Prepare the process before anything large is allocated."""
+    """Prepare the process before anything large is allocated; refuse wrong options here, where it is told once."""
     config.stash[ROWS], config.stash[KEPT] = Rows(), keep_freed_memory()
+    selected(config, [])
 
 
 @pytest.fixture

@@ -76,14 +76,15 @@ def spread(pairs: Pairs) -> tuple[float, float, float]:
 def text(rows: Rows, surroundings: str, width: int = 140) -> str:
     """Write the tables, one per place and shape, large inputs first, and below them what was not timed."""
     parts = [
-        f"{surroundings}\nmedian of paired ratios, candidate / rival, forward + backward (10th to 90th percentile)"
+        f"{surroundings}\nmedian of paired ratios, candidate / rival, forward + backward (10th to 90th percentile); "
+        "T: bytes of one input"
     ]
     timed = [row for row in rows.rows if row.pairs]
     for where, shape, batch in _places(timed):
         those = [row for row in timed if (row.where, row.case.shape, row.case.batch) == (where, shape, batch)]
         parts.append(_table(f"{shape}, batch {batch}, {where}", those, width))
     if any(not _is_large(row) for row in timed):
-        parts.append(f"* T is below {LARGE_BYTES / 1e6:g} MB: fixed costs weigh, and no goal is set")
+        parts.append(f"* T is below {LARGE_BYTES / 1e6:g} MB: fixed costs weigh more than bytes")
     parts += _saved(timed)
     parts += sorted({f"not timed: {row.missing}" for row in rows.rows if row.missing})
     return "\n".join([*parts, *rows.notes])

@@ -5,7 +5,7 @@
 """
 
 from normzoo.convert import CannotConvertError, convert
-from normzoo.kernels.recompute import is_recomputing
+from normzoo.kernels.recompute import Corrections, is_recomputing, move_once
 from normzoo.norms._common import TooFewValuesError, keep_buffers_wide
 from normzoo.plugins import PluginError, load_entry_points
 from normzoo.population import CannotRecalibrateError, recalibrate
@@ -24,6 +24,7 @@ __all__ = [
     "CannotConvertError",
     "CannotRecalibrateError",
     "Card",
+    "Corrections",
     "NormalizerOptionError",
     "PluginError",
     "TooFewValuesError",
@@ -34,6 +35,7 @@ __all__ = [
     "create",
     "is_recomputing",
     "keep_buffers_wide",
+    "move_once",
     "names",
     "recalibrate",
     "register",

@@ -1,4 +1,4 @@
-"""Under torch.compile: one graph, and the results of eager mode."""
+"""Under torch.compile: one graph, and the results of eager mode, recomputed too."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from normzoo.contract._probe import ContractError, build, distance, draw, require, state, step
+from normzoo.contract._training import apart, chain_session, few
 from normzoo.registry import Card
 
 TOLERANCE = 1e-4  # float32, relative to the largest value: operations may come in another order
+CLOSE = 1e-9  # the same in float64
 
 
 def check_compiles_whole(card: Card) -> None:
@@ -31,8 +34,34 @@ def check_compiles_whole(card: Card) -> None:
         require(
             not wrong,
             f"{mode} under torch.compile differs from eager mode in {', '.join(wrong)}; "
-            "keep what changes in tensors, and let no branch tell the two apart",
+            "keep what changes in tensors, let no branch tell the two apart, and let backward need nothing that is "
+            "derived from a buffer that forward moves: compiled code derives it again, after the move "
+            "(normzoo.Corrections keeps it)",
         )
+
+
+def check_compiled_code_may_be_checkpointed(card: Card) -> None:
+    """Compiled and then checkpointed, its outputs and gradients are those of eager mode, and buffers move once."""
+    if not card.running_stats:
+        return  # nothing moves, so a second run of the same code is the first
+    calls: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
+
+    def recomputed(chain: nn.Module, x: Tensor) -> Tensor:
+        if chain not in calls:
+            calls[chain] = _compile(chain)
+        return checkpoint(calls[chain], x, use_reentrant=False)
+
+    plain = chain_session(card, lambda chain, x: chain(x), overlap=False)
+    try:
+        wrong = apart(chain_session(card, recomputed, overlap=True), plain, within=CLOSE)
+    except Exception as error:  # as above
+        raise ContractError(_said("training under checkpoint", error)) from error
+    require(
+        not wrong,
+        "compiled code cannot ask whether it is recomputed (normzoo.is_recomputing() is False there): move buffers by "
+        "normzoo.move_once, and keep what backward needs of moving statistics in normzoo.Corrections; "
+        f"checkpoint of the compiled layer changes {few(wrong)}",
+    )
 
 
 def _compile(module: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -54,9 +54,10 @@ CHECKS: list[Check] = [
     _training.check_bfloat16_statistics_do_not_stall,
     _converted.check_convert_keeps_the_memory_layout,
     _compiled.check_compiles_whole,
+    _compiled.check_compiled_code_may_be_checkpointed,
     check_two_processes_behave_as_the_pools_say,
 ]
-"""Every check, the cheap ones first; the last but one loads a compiler, and the last starts processes (seconds)."""
+"""Every check, the cheap ones first; the two before the last load a compiler, the last starts processes (seconds)."""
 
 
 @dataclass(frozen=True)

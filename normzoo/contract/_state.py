@@ -58,7 +58,11 @@ def check_buffers_stay_wide(card: Card) -> None:
         module = build(card, dtype, steps=1)
         for name, buffer in module.named_buffers():
             wrong = buffer.is_floating_point() and buffer.dtype != expected
-            require(not wrong, f"{name} is {buffer.dtype} after .to({dtype}), not {expected}; override _apply")
+            require(
+                not wrong,
+                f"{name} is {buffer.dtype} after .to({dtype}), not {expected}; "
+                "override _apply, with normzoo.keep_buffers_wide(self) around it",
+            )
 
 
 def check_state_dict_round_trip_continues_identically(card: Card) -> None:

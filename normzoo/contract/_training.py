@@ -16,6 +16,8 @@ from normzoo.registry import Card
 ROUNDS = (1, 2, 2)
 """Forward passes of each training step; where they are 2, both come before the first backward, as in a pipeline."""
 
+NAMED = 4  # names in a message
+
 EXACT = 1e-12  # in float64, relative to the largest value
 STALLS = 5e-3  # relative; float32 sums stay within 1e-6, bfloat16 stalls at 2e-2 and more
 STALL_STEPS = 60  # enough for an average of momentum 0.01 to get half-way
@@ -25,18 +27,19 @@ Call = Callable[[nn.Module, Tensor], Tensor]
 
 def check_checkpointing_changes_nothing(card: Card) -> None:
     """Under torch.utils.checkpoint the outputs, gradients and buffers are those without, and buffers move once."""
-    plain = _session(card, lambda chain, x: chain(x), overlap=False)
+    plain = chain_session(card, lambda chain, x: chain(x), overlap=False)
     for reentrant in (False, True):
 
         def recomputed(chain: nn.Module, x: Tensor, reentrant: bool = reentrant) -> Tensor:
             return checkpoint(chain, x, use_reentrant=reentrant)  # type: ignore[no-any-return]  # torch's is untyped
 
         with _told(f"training under checkpoint(use_reentrant={reentrant})", "let the recomputation pass"):
-            wrong = _apart(_session(card, recomputed, overlap=True), plain)
+            wrong = apart(chain_session(card, recomputed, overlap=True), plain)
         require(
             not wrong,
-            f"checkpoint(use_reentrant={reentrant}) changes {', '.join(wrong)}; detect the recomputation, which runs "
-            "forward a second time: move no buffer in it, and normalize as the first pass did",
+            "detect the recomputation, which runs forward a second time: move no buffer in it (normzoo.move_once), and "
+            "normalize as the first pass did (normzoo.Corrections); "
+            f"checkpoint(use_reentrant={reentrant}) changes {few(wrong)}",
         )
 
 
@@ -52,7 +55,7 @@ def check_buffers_may_be_written_between_forward_and_backward(card: Card) -> Non
     hint = "save no buffer for backward, but what was computed from it"
     with _told("backward after a write to the buffers", hint):
         _backward(y)
-    wrong = _apart(_gradients(module, [x]), {name: tensor for name, tensor in expected.items() if name != "output"})
+    wrong = apart(_gradients(module, [x]), {name: tensor for name, tensor in expected.items() if name != "output"})
     require(not wrong, f"a write to the buffers between forward and backward changes {', '.join(wrong)}; {hint}")
 
 
@@ -69,7 +72,7 @@ def check_gradients_accumulate(card: Card) -> None:
         leaves = [x.clone().requires_grad_() for x in inputs]
         with _told(f"backward {order}", "keep no graph and no input on the module: detach what moves into buffers"):
             _train(lambda x, trained=trained: trained(x), leaves, at_once)  # type: ignore[misc]  # bound now
-        wrong = _apart(_gradients(trained, leaves) | state(trained), expected)
+        wrong = apart(_gradients(trained, leaves) | state(trained), expected)
         require(
             not wrong,
             f"with {len(inputs)} backward passes {order}, wrong are {', '.join(wrong)}; add to gradients, and keep "
@@ -98,7 +101,7 @@ def check_bfloat16_statistics_do_not_stall(card: Card) -> None:
             )
 
 
-def _session(card: Card, call: Call, *, overlap: bool) -> dict[str, Tensor]:
+def chain_session(card: Card, call: Call, *, overlap: bool) -> dict[str, Tensor]:
     """Train a chain in which recomputed outputs matter; give outputs, gradients and the state that is left.
 
     With ``overlap``, the forward passes of a step all come before its first backward.
@@ -141,11 +144,17 @@ def _of(what: str, number: int) -> str:
     return f"{what} {number}"
 
 
-def _apart(found: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str]:
-    """Name the tensors that differ, or that only one side has."""
+def few(names: list[str]) -> str:
+    """List names, of many the first ones: the rest tells nothing new."""
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def apart(found: dict[str, Tensor], expected: dict[str, Tensor], within: float = EXACT) -> list[str]:
+    """Name the tensors that differ, or that only one side has; ``within`` is relative to the largest value."""
     wrong = found.keys() ^ expected.keys()
     for name in found.keys() & expected.keys():
-        if not distance(found[name], expected[name]) <= EXACT * (1 + expected[name].abs().max().item()):
+        if not distance(found[name], expected[name]) <= within * (1 + expected[name].abs().max().item()):
             wrong.add(name)
     return sorted(wrong)
 

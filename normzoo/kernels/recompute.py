@@ -20,10 +20,56 @@ USED = 1e-5  # how much farther one counts for every time that it was found befo
 def is_recomputing() -> bool:
     """Tell whether this runs inside a backward pass, where a forward can only be a checkpoint's recomputation.
 
-    Under torch.compile this is False: what is traced once cannot know when it will run.
+    Under torch.compile this is False: what is traced once cannot know when it will run. ``move_once`` and
+    ``Corrections`` work there, too.
     """
     # private, but the only way to tell
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+def is_compiled() -> bool:
+    """Tell whether what is traced here may run as a recomputation, which only an operation at that time can know.
+
+    An exported program is not trained through checkpoints, and would need that operation wherever it is loaded.
+    """
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+
+
+@torch.no_grad()
+def move_once(buffer: Tensor, value: Tensor, weight: float | Tensor | None = None) -> None:
+    """Move a buffer in place, once: not when gradient checkpointing runs a forward again, eager or compiled.
+
+    Without a weight the buffer takes the value; with one, from 0 to 1, it goes that part of the way, as ``lerp_`` does.
+    Shapes: ``value`` is like the buffer and is cast to its type. Nothing of it is kept for backward.
+
+    >>> normzoo.move_once(self.running_mean, mean, self.momentum)
+    >>> normzoo.move_once(self.num_batches_tracked, self.num_batches_tracked + 1)
+    """
+    value = value.detach().to(buffer.dtype)
+    if is_compiled():
+        moved = value if weight is None else buffer.lerp(value, weight)
+        buffer.copy_(torch.where(is_first_run(buffer.device), moved, buffer))
+    elif is_recomputing():
+        return
+    elif weight is None:
+        buffer.copy_(value)
+    else:
+        buffer.lerp_(value, weight)
+
+
+# not in a CUDA graph, where the answer of the capture would stay
+@torch.library.custom_op("normzoo::is_first_run", mutates_args=(), tags=(torch.Tag.cudagraph_unsafe,))
+def is_first_run(device: torch.device) -> Tensor:
+    """Give [] of a truth value: whether compiled code runs outside of a backward pass, so not in a recomputation.
+
+    All layers of a compiled model ask the same, so the compiler leaves one call of them.
+    """
+    return torch.full((), torch._C._current_graph_task_id() == -1, device=device)
+
+
+@is_first_run.register_fake
+def _(device: torch.device) -> Tensor:
+    return torch.empty((), dtype=torch.bool, device=device)
 
 
 def unseen() -> contextlib.AbstractContextManager[Any]:
@@ -41,7 +87,7 @@ class _Kept(NamedTuple):
 
 
 class Corrections:
-    """What recent forwards did, found again by the batch statistics that they saw.
+    """What a layer derived from its moving statistics in recent forwards, found again by the batch that they saw.
 
     A recomputation sees the batch that its forward saw, but moved running statistics: r and d are those of then. They
     are searched on the device, without waiting for it. Of forwards that saw the same batch, the latest of those that
@@ -54,6 +100,25 @@ class Corrections:
         self._kept: deque[_Kept] = deque(maxlen=KEPT)
         self.key = next(_keys)
         _stores[self.key] = self
+
+    def settle(self, mean: Tensor, std: Tensor, r: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """Give r and d [C] back; in a recomputation, eager or compiled, those that its forward gave here.
+
+        For a layer whose training reads moving statistics: a recomputation finds them moved, and compiled code derives
+        again in backward what it could save. What is settled is neither. r and d stand for any two such vectors; mean
+        and standard deviation [C] of the batch tell the forwards apart. All are taken as constants by backward.
+
+        >>> r, d = self.corrections.settle(mean, std, r, d)  # self.corrections = normzoo.Corrections(), in __init__
+        """
+        mean, std, r, d = (tensor.detach() for tensor in (mean, std, r, d))
+        if torch.compiler.is_compiling():
+            r, d, _ = settle(mean, std, r, d, self.key)
+        elif is_recomputing():
+            with torch.no_grad(), unseen():
+                return self.find(mean, std)
+        else:
+            self.keep(*(tensor.clone() for tensor in (mean, std, r, d)))  # what came may be a view of a buffer
+        return r, d
 
     def keep(self, mean: Tensor, std: Tensor, r: Tensor, d: Tensor) -> None:
         """Remember r and d [C] of a forward that saw this mean and standard deviation [C]."""

@@ -14,7 +14,7 @@ from normzoo.kernels.choose import is_transformed
 from normzoo.kernels.forms import canonical, like_input, wide
 from normzoo.kernels.moments import batch_moments
 from normzoo.kernels.normalize import Moments, normalize
-from normzoo.kernels.recompute import is_recomputing, unseen
+from normzoo.kernels.recompute import is_compiled, is_recomputing, move_once, unseen
 from normzoo.norms._common import check_batch_values, check_channels, keep_buffers_wide
 from normzoo.registry import register
 
@@ -38,8 +38,7 @@ class BatchNorm(_BatchNorm):
 
     Where torch's are wrong they are not used: on CPUs in channels_last it sums all rows in float32, and large batches
     with a large mean lose their variance; this layer sums in parts. Besides, unlike torch's, it may be checkpointed
-    (statistics move once, but twice where what is checkpointed was compiled before), and its buffers may be written
-    between forward and backward.
+    (statistics move once, compiled or not), and its buffers may be written between forward and backward.
 
     Raises:
         TooFewValuesError: in training, with fewer than 2 values per channel.
@@ -82,8 +81,22 @@ def _batch_norm(module: _NormBase, x: Tensor) -> Tensor:
             move(module, mean, var, x.numel() // x.shape[1])
             moments = Moments(mean, var, torch.rsqrt(var + module.eps))
         return normalize(x, weight, bias, moments, module.eps)
+    if is_compiled():
+        return _compiled(module, x, weight, bias)
     moved = _moved(module)
     return F.batch_norm(x, *moved, weight, bias, training=True, momentum=_share(module), eps=module.eps)
+
+
+def _compiled(module: _NormBase, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Let torch's kernel move copies of the buffers, which those then take over unless this runs in a recomputation."""
+    mean, var = module.running_mean, module.running_var
+    moved = None if mean is None else mean.clone(), None if var is None else var.clone()
+    _count_batch(module)
+    y = F.batch_norm(x, *moved, weight, bias, training=True, momentum=_share(module), eps=module.eps)
+    for buffer, value in zip((mean, var), moved, strict=True):
+        if buffer is not None and value is not None:
+            move_once(buffer, value)
+    return y
 
 
 def move(module: _NormBase, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
@@ -95,7 +108,11 @@ def move(module: _NormBase, mean: Tensor, var: Tensor, count: int | Tensor) -> N
         return
     _count_batch(module)
     for buffer, value in ((module.running_mean, mean), (module.running_var, var * (count / (count - 1)))):
-        if buffer is not None:
+        if buffer is None:
+            continue
+        if is_compiled():
+            move_once(buffer, value, _share(module))
+        else:  # the same, without asking again
             buffer.lerp_(value, _share(module))
 
 
@@ -137,5 +154,9 @@ def _share(module: _NormBase) -> float:
 
 
 def _count_batch(module: _NormBase) -> None:
-    if module.num_batches_tracked is not None:
+    if module.num_batches_tracked is None:
+        return
+    if is_compiled():
+        move_once(module.num_batches_tracked, module.num_batches_tracked + 1)
+    else:
         module.num_batches_tracked.add_(1)

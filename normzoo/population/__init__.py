@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from normzoo import registry
 from normzoo.population._layers import CannotRecalibrateError, keeps_statistics, write
@@ -55,11 +55,15 @@ def recalibrate(
 
     Raises:
         CannotRecalibrateError: for a layer with running statistics of its own making and no ``set_population``, when
-            there are no batches, when they reach no layer or bring values that are not finite, or another rank failed.
+            there are no batches or one tensor is given for them, when they reach no layer or bring values that are not
+            finite, or another rank failed.
         TooFewValuesError: when a layer saw a single value per channel.
 
     """
     layers = {name: layer for name, layer in model.named_modules() if keeps_statistics(name, layer)}
+    if isinstance(batches, Tensor):
+        got = f"one tensor of shape {tuple(batches.shape)}"
+        raise CannotRecalibrateError(f"needs an iterable of batches, got {got}; give a list of it, or x.split(64)")
     if in_turn and isinstance(batches, Iterator):
         got = type(batches).__name__
         raise CannotRecalibrateError(f"in_turn iterates once per layer, got a {got}; give a list or a DataLoader")
@@ -78,4 +82,13 @@ def recalibrate(
 
 
 def _call_on_first(model: nn.Module, batch: Any) -> Any:
-    return model(batch[0] if isinstance(batch, (tuple, list)) else batch)
+    given = batch[0] if isinstance(batch, (tuple, list)) else batch
+    try:
+        return model(given)
+    except Exception as error:
+        if not isinstance(given, Tensor):  # some models take it; this one raised
+            error.add_note(
+                f"recalibrate ran the model on a {type(given).__name__}, as a batch has it; if that is not its input, "
+                "give call=, as in call=lambda model, batch: model(batch['image'])"
+            )
+        raise

@@ -303,6 +303,17 @@ def test_the_benchmarks_can_be_collected():
         assert f"bench/{file}[" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--shapes", "foo"], "got 'foo'"), (["--batch-size", "0"], "--batch-size needs 2 samples or more, got 0")],
+)
+def test_a_wrong_option_is_told_once_and_without_a_traceback(options, message):
+    done = run_bench("--collect-only", *options)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert (done.stdout + done.stderr).count(message) == 1
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 @pytest.mark.slow  # starts processes that talk
 def test_a_small_session_ends_with_the_table_and_keeps_its_rows_in_json(tmp_path):
     wanted = "float32 and contiguous and nn.BatchNorm2d or float32 and all-reduce"

@@ -72,17 +72,16 @@ class HonestMoving(Honest):
         if not self.training:
             return spread(self.running_var, x).clone(), spread(self.running_mean, x).clone()
         var, mean = moments(x, [0, *range(2, x.dim())])
-        if not self.skips():
-            self.move(var.detach().flatten(), mean.detach().flatten(), x.dtype)
+        self.move(var.detach().flatten(), mean.detach().flatten(), x.dtype)
         return var, mean
 
-    def skips(self) -> bool:
-        return normzoo.is_recomputing()
-
     def move(self, var: Tensor, mean: Tensor, dtype: torch.dtype) -> None:
-        self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(var, self.momentum)
+        self.write(self.num_batches_tracked, self.num_batches_tracked + 1)
+        self.write(self.running_mean, self.running_mean.lerp(mean, self.momentum))
+        self.write(self.running_var, self.running_var.lerp(var, self.momentum))
+
+    def write(self, buffer: Tensor, value: Tensor) -> None:
+        normzoo.move_once(buffer, value)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         with normzoo.keep_buffers_wide(self):

@@ -79,9 +79,8 @@ class MovesNarrowly(HonestMoving):
     """Its buffers are wide and move by what the input's type makes of the step."""
 
     def move(self, var: Tensor, mean: Tensor, dtype: torch.dtype) -> None:
-        self.num_batches_tracked.add_(1)
         for buffer, value in ((self.running_mean, mean), (self.running_var, var)):
-            buffer.copy_(torch.lerp(buffer.to(dtype), value.to(dtype), self.momentum))
+            self.write(buffer, torch.lerp(buffer.to(dtype), value.to(dtype), self.momentum))
 
 
 # ---- training at scale
@@ -91,8 +90,17 @@ class MovesNarrowly(HonestMoving):
 class MovesWhenRecomputed(HonestMoving):
     """It knows of no recomputation."""
 
-    def skips(self) -> bool:
-        return False
+    def write(self, buffer: Tensor, value: Tensor) -> None:
+        buffer.copy_(value)
+
+
+@lie("moves_again_when_compiled", BATCH, running_stats=True, eval_only_stats=True)
+class MovesAgainWhenCompiled(HonestMoving):
+    """It asks whether it is recomputed, which compiled code asks once and for all."""
+
+    def write(self, buffer: Tensor, value: Tensor) -> None:
+        if not normzoo.is_recomputing():
+            buffer.copy_(value)
 
 
 @lie("renormalizes_by_what_has_moved", BATCH, running_stats=True)

@@ -89,11 +89,19 @@ WAYS: dict[str, Callable[[nn.Module], Callable[[Tensor], Tensor]]] = {
 }
 
 
+MOVING: dict[str, dict[str, object]] = {
+    "batch_norm": {"momentum": 0.3},
+    "sync_batch_norm": {"momentum": 0.3},
+    "batch_renorm": {"momentum": 0.3, "warmup_steps": 4, "average": "cumulative"},
+}
+
+
 @pytest.mark.parametrize("way", WAYS)
-def test_batch_renorm_may_be_compiled_and_checkpointed_in_either_order(way: str) -> None:
+@pytest.mark.parametrize("name", MOVING)
+def test_a_layer_may_be_compiled_and_checkpointed_in_either_order(name: str, way: str) -> None:
     """Gradients are those of eager mode, and statistics move once."""
     torch._dynamo.reset()
-    plain = made("batch_renorm", 4, momentum=0.3, warmup_steps=4, average="cumulative")
+    plain = made(name, 4, **MOVING[name])
     other = copy.deepcopy(plain)
     run = WAYS[way](other)
     for seed in range(4):
@@ -103,6 +111,37 @@ def test_batch_renorm_may_be_compiled_and_checkpointed_in_either_order(way: str)
         torch.testing.assert_close(inputs[1].grad, inputs[0].grad, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(other.state_dict(), plain.state_dict())
     torch.testing.assert_close(other.weight.grad, plain.weight.grad)
+
+
+def test_a_compiled_model_asks_once_whether_it_is_recomputed() -> None:
+    """Not once per layer: an operation that the compiler cannot see through costs a call into Python."""
+    torch._dynamo.reset()
+    run = WAYS["compiled"](nn.Sequential(*(made("batch_norm", 4) for _ in range(3))))
+    run(values(6, 4, 3, 3))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        run(values(6, 4, 3, 3))
+    assert sum(event.name == "normzoo::is_first_run" for event in profile.events()) == 1
+
+
+def test_an_exported_batch_norm_needs_no_operation_of_ours() -> None:
+    program = torch.export.export(made("batch_norm", 4), (values(6, 4, 3, 3),))
+    assert not [node for node in program.graph.nodes if "normzoo" in str(node.target)]
+
+
+@pytest.mark.parametrize("weight", [None, 0.3])
+def test_a_buffer_is_moved_once(weight: float | None) -> None:
+    """As by ``copy_`` or ``lerp_``; a checkpoint's recomputation moves nothing."""
+    buffer, value = torch.ones(3), torch.tensor([2.0, 4.0, torch.inf], requires_grad=True)
+    expected = value.detach().clone() if weight is None else buffer.lerp(value.detach(), weight)
+
+    def forward(x: Tensor) -> Tensor:
+        normzoo.move_once(buffer, value.double(), weight)
+        return x.exp()
+
+    y: Tensor = checkpoint(forward, torch.zeros(3, requires_grad=True), use_reentrant=False)
+    y.sum().backward()
+    torch.testing.assert_close(buffer, expected)
+    assert not buffer.requires_grad
 
 
 @pytest.mark.parametrize("reentrant", [True, False])

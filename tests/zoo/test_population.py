@@ -307,6 +307,27 @@ def test_in_turn_refuses_what_can_be_iterated_once():
         recalibrate(net(), (batch for batch in [data()]), in_turn=True)
 
 
+@pytest.mark.parametrize("model", [net(), nn.Linear(2, 2)], ids=["net", "without statistics"])
+def test_one_tensor_is_no_list_of_batches(model):
+    """Its rows would be taken for batches."""
+    with pytest.raises(CannotRecalibrateError, match=r"got one tensor of shape \(12, 3, 6, 6\); give a list of it"):
+        recalibrate(model, data())
+
+
+@pytest.mark.parametrize("batch", [{"image": data()}, "image", ["image", 1]])
+def test_where_a_batch_is_not_the_models_input_the_error_names_call(batch):
+    with pytest.raises((TypeError, AttributeError)) as caught:
+        recalibrate(net(), [batch])
+    [note] = caught.value.__notes__
+    assert "give call=" in note
+
+
+def test_an_error_on_a_tensor_has_no_note_of_call():
+    with pytest.raises(RuntimeError) as caught:
+        recalibrate(net(), [data()[:, :2]])
+    assert not getattr(caught.value, "__notes__", [])
+
+
 def test_one_pass_takes_a_generator():
     recalibrate(net(), (batch for batch in [data()]))
 
