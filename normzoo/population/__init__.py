@@ -35,7 +35,8 @@ def recalibrate(
 
     ``in_turn=False`` takes one pass. Normalizers run in training mode, all else (dropout) in eval. What is measured is
     merged exactly, but what a deeper layer sees was normalized by batches upstream, so there the batch size matters,
-    as it does in training; their order does not. ``in_turn=True`` takes one pass per layer, in the order of their first
+    as it does in training; their order does not. Batch renorm (what has ``r_max`` and ``d_max``) is not corrected
+    meanwhile: r = 1, d = 0. ``in_turn=True`` takes one pass per layer, in the order of their first
     calls, everything in eval: each is measured behind layers that have their population statistics already. The result
     is then that of the data, however it is cut, if the rest of the model treats each sample by itself.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from normzoo.population._layers import CannotRecalibrateError, path
 from normzoo.population._moments import Moments, merge, moments_of
-from normzoo.population._state import Snapshot, modes, quiet
+from normzoo.population._state import Snapshot, modes, quiet, uncorrected
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Pass:
     def _run(self, layers: dict[str, nn.Module], seen: dict[str, Moments]) -> int:
         """Run the batches of this rank, and give their number; add to ``seen`` what the layers see."""
         number, moved = 0, Snapshot(self.normalizers)
-        mode = modes(self.model, self.normalizers if self.training else [])
-        with mode, quiet(self.model), _watching(layers, seen):
+        training = self.normalizers if self.training else []
+        with modes(self.model, training), uncorrected(training), quiet(self.model), _watching(layers, seen):
             for batch in self.batches:
                 try:
                     self.call(self.model, batch)

@@ -29,6 +29,24 @@ def modes(model: nn.Module, chosen: Collection[nn.Module]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def uncorrected(layers: Iterable[nn.Module]) -> Iterator[None]:
+    """Let batch renorm normalize by the batch alone for a while: r = 1, d = 0.
+
+    It corrects towards the running statistics that are about to be replaced: what layers behind it saw then would not
+    be what they see afterwards.
+    """
+    corrected = [layer for layer in layers if hasattr(layer, "r_max") and hasattr(layer, "d_max")]
+    before = [(layer.r_max, layer.d_max) for layer in corrected]
+    try:
+        for layer in corrected:
+            vars(layer).update(r_max=1.0, d_max=0.0)
+        yield
+    finally:
+        for layer, (r_max, d_max) in zip(corrected, before, strict=True):
+            vars(layer).update(r_max=r_max, d_max=d_max)
+
+
+@contextlib.contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
     """Keep torch's random state, and let nothing run compiled: compiled code does not see new hooks."""
     tensors = itertools.chain(model.parameters(), model.buffers())

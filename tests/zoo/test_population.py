@@ -134,6 +134,21 @@ def test_in_one_pass_the_order_of_batches_does_not_matter(norm):
     assert furthest(one.state_dict(), other.state_dict()) < 1e-12
 
 
+def test_batch_renorm_is_not_corrected_towards_statistics_that_are_about_to_go():
+    """With all data in one batch every layer sees what it will see, whatever the old statistics were."""
+    at_once, in_turn = net(BatchRenorm), net(BatchRenorm)
+    for model in (at_once, in_turn):
+        for layer in model[1::3]:
+            layer.running_mean.fill_(0.3)
+            layer.running_std.fill_(0.4)  # as averages over small batches are: too small
+    recalibrate(at_once, [data()])
+    recalibrate(in_turn, [data()], in_turn=True)
+    for ours, theirs in zip(at_once[1::3], in_turn[1::3], strict=True):
+        torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+        torch.testing.assert_close(ours.running_std, theirs.running_std)
+        assert (ours.r_max, ours.d_max) == (3.0, 5.0)
+
+
 def test_batch_renorm_normalizes_by_the_data_afterwards():
     layer = BatchRenorm(3).double()
     recalibrate(layer, data().split(5))
