@@ -16,10 +16,12 @@ from normzoo_bench.data import DataSet
 from normzoo_bench.ranks import virtualize
 from normzoo_bench.result import CannotRun, Diverged, Result, options_as_built
 from normzoo_bench.seeds import torch_seed
+from normzoo_bench.streamed import StreamedSet
 from normzoo_bench.training.capture import Captured
-from normzoo_bench.training.feed import feeds
+from normzoo_bench.training.feed import Feed, feeds
 from normzoo_bench.training.readings import Reader, freeze
-from normzoo_bench.training.trainer import ResidentBatches, Training, eager, layout, train
+from normzoo_bench.training.stream import StreamBatches, StreamFeed, stream_feeds
+from normzoo_bench.training.trainer import Batches, ResidentBatches, Training, eager, layout, train
 from normzoo_suites import parse_call
 from normzoo_suites.settings import AccuracySettings
 
@@ -27,7 +29,7 @@ Ended = Result | Diverged | CannotRun
 """How one cell of several ended that were trained side by side."""
 
 
-def measure(settings: AccuracySettings, data: DataSet) -> Result:
+def measure(settings: AccuracySettings, data: DataSet | StreamedSet) -> Result:
     """Train and test; every random draw follows from the seed alone.
 
     Raises:
@@ -41,7 +43,7 @@ def measure(settings: AccuracySettings, data: DataSet) -> Result:
     return ended
 
 
-def measure_together(cells: Sequence[AccuracySettings], data: DataSet) -> list[Ended]:
+def measure_together(cells: Sequence[AccuracySettings], data: DataSet | StreamedSet) -> list[Ended]:
     """Train several cells side by side; each gives what it gives alone.
 
     They differ in ``seed`` and ``eval_batch_size`` only. Those that differ in the latter alone share one training.
@@ -60,16 +62,15 @@ def measure_together(cells: Sequence[AccuracySettings], data: DataSet) -> list[E
 class Run:
     """One training, from its weights to its readings."""
 
-    def __init__(self, settings: AccuracySettings, data: DataSet) -> None:
+    def __init__(self, settings: AccuracySettings, data: DataSet | StreamedSet) -> None:
         self.settings = settings
-        part = data.parts(settings.seed, settings.train_samples, settings.evaluate_on)
-        self.train, self.held = feeds(*part, settings.device, layout(settings))
+        self.train, self.held = _feeds(settings, data)
         self.known = {"chance_accuracy": 1 / data.classes, "local_batch": settings.local_batch}
         card = normzoo.card(parse_call(settings.normalizer).name)
         model = build(settings, data, len(self.train) // settings.batch_size * settings.epochs)
         self.options = options_as_built([one for one in model.modules() if isinstance(one, card.factory)], card)
         virtualize(model, card, settings.ranks, settings.buffers)
-        self.training = Training(model, ResidentBatches(self.train, settings), settings)
+        self.training = Training(model, _batches(self.train, settings), settings)
         self.branch: Training | None = None
         self._read: dict[str, float] | None = None
 
@@ -102,10 +103,23 @@ class Run:
         return chance if self.branch.diverged else reader.frozen(self.branch)
 
 
+def _feeds(settings: AccuracySettings, data: DataSet | StreamedSet) -> tuple[Feed, Feed]:
+    asked = (settings.seed, settings.train_samples, settings.evaluate_on)
+    if isinstance(data, StreamedSet):
+        return stream_feeds(*data.parts(*asked), settings.device, layout(settings))
+    return feeds(*data.parts(*asked), settings.device, layout(settings))
+
+
+def _batches(feed: Feed, settings: AccuracySettings) -> Batches:
+    return StreamBatches(feed, settings) if isinstance(feed, StreamFeed) else ResidentBatches(feed, settings)
+
+
 def _side_by_side(runs: list[Run]) -> list[list[Run]]:
-    """Group the runs that train at once: all on CUDA, but none where training draws (dropout) from one stream."""
+    """Group the runs that train at once: all on CUDA, but none where they share what they draw from, or decode with."""
+    settings = runs[0].settings
     draws = any(_draws(module) for run in runs for module in run.training.model.modules())
-    return [runs] if runs[0].settings.device == "cuda" and not draws else [[run] for run in runs]
+    together = settings.device == "cuda" and settings.data == "resident" and not draws
+    return [runs] if together else [[run] for run in runs]
 
 
 def _draws(module: nn.Module) -> bool:
@@ -116,7 +130,8 @@ def _draws(module: nn.Module) -> bool:
 def _train(runs: Sequence[Run]) -> None:
     settings = runs[0].settings
     torch.manual_seed(torch_seed(settings.seed, "training"))
-    steps = Captured() if settings.device == "cuda" and settings.capture == "auto" else eager
+    captured = settings.device == "cuda" and settings.capture == "auto" and settings.data == "resident"
+    steps = Captured() if captured else eager
     trainings = [run.training for run in runs]
     fork = settings.frozen_epoch() if settings.frozen_from < 1 and settings.evaluate_on == "test" else settings.epochs
     train(trainings, 0, fork, steps)
@@ -128,7 +143,7 @@ def _train(runs: Sequence[Run]) -> None:
     train(branches, fork, settings.epochs, Captured() if isinstance(steps, Captured) else eager)
 
 
-def build(settings: AccuracySettings, data: DataSet, steps: int) -> nn.Module:
+def build(settings: AccuracySettings, data: DataSet | StreamedSet, steps: int) -> nn.Module:
     """Build the model with its normalizer.
 
     Weights are drawn before the conversion, so that under one seed they are the same for every normalizer. What the

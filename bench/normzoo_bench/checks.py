@@ -21,6 +21,7 @@ from normzoo_bench.errors import UsageError
 from normzoo_bench.ranks import is_split
 from normzoo_bench.throughput import REFERENCE
 from normzoo_bench.training.augment import augmentation
+from normzoo_bench.training.stream import check_augment
 from normzoo_bench.worker import describe
 from normzoo_suites import Cell, parse_call
 from normzoo_suites.settings import AccuracySettings, ThroughputSettings
@@ -46,14 +47,14 @@ def check_data(cells: Iterable[Cell], sources: Mapping[str, Source]) -> None:
     """Require enough samples for every batch, and splits that fit; raises UsageError."""
 
     @functools.cache  # many cells share a training part
-    def present(name: str, seed: int, train_samples: int | str, evaluate_on: str) -> int:
-        return data.load(name, sources[name].where).present_classes(seed, train_samples, evaluate_on)
+    def present(kind: data.Kind, name: str, seed: int, train_samples: int | str, evaluate_on: str) -> int:
+        return data.load_as(kind, name, sources[name].where).present_classes(seed, train_samples, evaluate_on)
 
     for cell in cells:
         if not isinstance(cell.settings, AccuracySettings):
             continue
         settings = cell.settings
-        dataset = data.load(settings.dataset, sources[settings.dataset].where)
+        dataset = data.load_as(settings.data, settings.dataset, sources[settings.dataset].where)
         have = dataset.train_size()
         wanted = have if settings.train_samples == "all" else int(settings.train_samples)
         if wanted > have:
@@ -65,7 +66,8 @@ def check_data(cells: Iterable[Cell], sources: Mapping[str, Source]) -> None:
                 f"batch_size is {settings.batch_size}, larger than the {kept} training samples there are{beside}"
             )
         dataset.check(settings.dataset)
-        classes = present(settings.dataset, settings.seed, settings.train_samples, settings.evaluate_on)
+        part = (settings.seed, settings.train_samples, settings.evaluate_on)
+        classes = present(settings.data, settings.dataset, *part)
         if classes < dataset.trained_classes():
             raise UsageError(
                 f"the training part (seed {settings.seed}, train_samples {settings.train_samples}) holds {classes} of "
@@ -73,7 +75,7 @@ def check_data(cells: Iterable[Cell], sources: Mapping[str, Source]) -> None:
                 "more train_samples"
             )
         splits.check(settings, classes)
-        augmentation(settings.augment)
+        (check_augment if settings.data == "stream" else augmentation)(settings.augment)
 
 
 def skip_reason(cell: Cell, sources: Mapping[str, Source]) -> str | None:
@@ -90,7 +92,7 @@ def skip_reason(cell: Cell, sources: Mapping[str, Source]) -> str | None:
         others = _values_reason(REFERENCE, sizes)
         return own or (f"it would be timed against {REFERENCE}, and {others}" if others else None)
     if isinstance(settings, AccuracySettings):
-        dataset = data.load(settings.dataset, sources[settings.dataset].where)
+        dataset = data.load_as(settings.data, settings.dataset, sources[settings.dataset].where)
         dealt = is_split(normzoo.card(parse_call(settings.normalizer).name), settings.ranks)
         local = settings.batch_size // settings.ranks if dealt else settings.batch_size
         # two samples give every statistic two values; only one sample needs a look at the model's smallest map

@@ -3,7 +3,8 @@
 Every data set is decoded once into uint8 tensors and cached; workers map the cached file. A folder is known by its
 content, so that changed data is decoded anew. A hub id is known by its name alone: what was fetched once is kept, also
 when the hub has a newer version, until its file is deleted from the cache. (Records hold a fingerprint of the pixels
-and labels, so records of two versions are never taken for each other.)
+and labels, so records of two versions are never taken for each other.) What is too large for that is streamed
+(``load_as`` with ``"stream"``): its labels are read, and its images while training.
 """
 
 from __future__ import annotations
@@ -17,142 +18,28 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from normzoo_bench import folders
 from normzoo_bench.errors import UsageError
 from normzoo_bench.known import KNOWN, known_options
-from normzoo_bench.seeds import stream
+from normzoo_bench.parts import DataSet, Images
+from normzoo_bench.streamed import StreamedSet, load_streamed
 from normzoo_suites import Call, parse_call
 from normzoo_suites.calls import Option
 
+__all__ = ["DataSet", "Images", "Kind", "Source", "cache_folder", "find", "fingerprint", "load", "load_as"]
+
+Kind = Literal["resident", "stream"]
 EMBEDDED = {"digits": "1,797 handwritten digits, 8×8, 10 classes (UCI ML, through scikit-learn)"}
-TEST_SHARE = 0.2
 OPTIONS = ("image", "label", "size", "test", "config")
 DECODER = 1
 """Of what is in the cache; to be counted up with every change to how images and labels are decoded."""
-
-
-@dataclass(frozen=True)
-class Images:
-    """Decoded images: ``images`` is uint8 [n, C, H, W], ``labels`` int64 [n]."""
-
-    images: Tensor
-    labels: Tensor
-
-    def take(self, positions: NDArray[np.int64] | None) -> Images:
-        """Copy the images at these positions; None is all of them, uncopied."""
-        if positions is None:
-            return self
-        index = torch.from_numpy(positions)
-        return Images(self.images[index], self.labels[index])
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """A decoded data set; ``test`` is None where it has one labelled part only, which each seed then splits anew."""
-
-    train: Images
-    test: Images | None
-    classes: int
-    fingerprint: str
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
-        channels, height, width = self.train.images.shape[1:]
-        return channels, height, width
-
-    def check(self, name: str) -> None:
-        """Require that a seed can split the set, where it must; ``name`` is what the error calls it.
-
-        Raises:
-            UsageError: when a class has one image, or the test part would be smaller than the number of classes.
-
-        """
-        if self.test:
-            return
-        counts = np.bincount(self.train.labels.numpy())
-        if 1 in counts:
-            raise UsageError(
-                f"{name} has no labelled test part, and only one image of class {counts.tolist().index(1)}, which no "
-                "seed can have in both its training and its test part; leave the class out, or add a test part"
-            )
-        tested, present = _test_count(int(counts.sum())), np.count_nonzero(counts)
-        if tested < present:
-            raise UsageError(
-                f"{name} has no labelled test part, and a fifth of its {counts.sum()} images, which a seed tests on, "
-                f"is fewer than its {present} classes; use more images, or add a test part"
-            )
-
-    def trained_classes(self) -> int:
-        """Count the classes that occur in the training part at all."""
-        return int(np.count_nonzero(np.bincount(self.train.labels.numpy())))
-
-    def train_size(self) -> int:
-        """Count the training samples that a seed can have."""
-        count = len(self.train.labels)
-        return count if self.test else count - _test_count(count)
-
-    def parts(self, seed: int, train_samples: int | str, evaluate_on: str = "test") -> tuple[Images, Images]:
-        """Give one seed's training part and the part it is tested on; ``train_samples`` are drawn from the first.
-
-        ``evaluate_on = "validation"`` holds a part of the training part out, a fifth as large as what is trained on.
-        """
-        train, held = self._positions(seed, train_samples, evaluate_on)
-        return self.train.take(train), self.train.take(held) if held is not None or not self.test else self.test
-
-    def kept(self, train_samples: int | str, evaluate_on: str = "test") -> int:
-        """Count the samples that a seed trains on."""
-        have = self.train_size()
-        wanted = have if train_samples == "all" else int(train_samples)
-        return min(wanted, have - _held_out(wanted)) if evaluate_on == "validation" else wanted
-
-    def present_classes(self, seed: int, train_samples: int | str, evaluate_on: str = "test") -> int:
-        """Count the classes that occur in one seed's training part; reads no images."""
-        train, _ = self._positions(seed, train_samples, evaluate_on)
-        labels = self.train.labels.numpy()
-        return len(np.unique(labels if train is None else labels[train]))
-
-    def _positions(
-        self, seed: int, train_samples: int | str, evaluate_on: str
-    ) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
-        """Give the positions in ``train`` of a seed's training part and of what is held out.
-
-        None is all of them, or the test part, which is another.
-        """
-        train, test = (None, None) if self.test else _split(self.train.labels, seed)
-        if train_samples == "all" and evaluate_on == "test":
-            return train, test
-        count = len(self.train.labels) if train is None else len(train)
-        drawn = stream(seed, "train samples").permutation(count)
-        kept = self.kept(train_samples, evaluate_on)
-        held = drawn[kept : kept + _held_out(count if train_samples == "all" else int(train_samples))]
-        chosen, held = np.sort(drawn[:kept]), np.sort(held)
-        if train is not None:
-            chosen, held = train[chosen], train[held]
-        return chosen, held if evaluate_on == "validation" else test
-
-
-def _held_out(count: int) -> int:
-    """Count the samples that validate a training on so many."""
-    return int(np.ceil(count * TEST_SHARE))
-
-
-def _split(labels: Tensor, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    index = np.arange(len(labels))
-    train, test = train_test_split(index, test_size=_test_count(len(index)), random_state=seed, stratify=labels.numpy())
-    return train, test
-
-
-def _test_count(count: int) -> int:
-    return int(np.ceil(count * TEST_SHARE))
 
 
 @dataclass(frozen=True)
@@ -227,6 +114,20 @@ def _folder_name(folder: Path) -> str:
         return f"{plain}@{folders.fingerprint(folder, cache_folder())}"
     except OSError as error:
         raise UsageError(f"cannot read {error.filename or folder}: {error.strerror or error}") from None
+
+
+def load_as(kind: Kind, name: str, where: str) -> DataSet | StreamedSet:
+    """Load a data set in the way that the setting ``data`` names.
+
+    Raises:
+        UsageError: as ``load`` and ``load_streamed`` do.
+
+    """
+    if kind == "resident":
+        return load(name, where)
+    if name in EMBEDDED:
+        raise UsageError(f'{name} is embedded and small, and cannot be streamed; use data = "resident"')
+    return load_streamed(name, where)
 
 
 @functools.lru_cache(maxsize=4)

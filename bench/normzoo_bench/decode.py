@@ -1,4 +1,4 @@
-"""From Hugging Face data sets to uint8 tensors; imported only where a data set is not cached yet."""
+"""From Hugging Face data sets to labels and uint8 tensors; imported where a set is streamed, or not cached yet."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """What all parts have in common: their columns, and the labels' values in the order of their numbers."""
 
     where: str
@@ -47,23 +47,40 @@ def decode(where: str, options: Mapping[str, Option]) -> DataSet:
         UsageError: see ``normzoo_bench.data.load``.
 
     """
-    size = _size(options, where)
+    size = square(options, where)
+    found = read(where, options)
+    _check_memory([len(labels) for labels in found.labels], size, where)
+    named = zip(found.parts, found.names, strict=True)
+    pictures = _alike([_pictures(part, name, found.layout, size) for part, name in named], where, options)
+    decoded = [Images(*both) for both in zip(pictures, found.labels, strict=True)]
+    hash_ = fingerprint(*(tensor for part in decoded for tensor in (part.images, part.labels)))
+    return DataSet(decoded[0], decoded[1] if len(decoded) > 1 else None, len(found.layout.classes), hash_)
+
+
+@dataclass(frozen=True)
+class Read:
+    """The training part and, where there is one, the test part: their labels are read, and no image is decoded."""
+
+    layout: Layout
+    names: list[str]
+    parts: list[Any]
+    labels: list[torch.Tensor]  # of each part, int64 [n], numbers of classes
+
+
+def read(where: str, options: Mapping[str, Option]) -> Read:
+    """Open a folder or a hub id, find its parts and columns, and read its labels; raises UsageError as ``decode``."""
     parts = _open(where, options)
     train = _training_part(parts, where)
     image = _column(parts[train], "image", _image_columns, _image_columns, options, where)
     label = _column(parts[train], "label", _likely_labels, _possible_labels, options, where)
-    layout = _Layout(where, image, label, _classes(parts[train], train, label, where))
+    layout = Layout(where, image, label, _classes(parts[train], train, label, where))
     test = _test_part(parts, train, layout, options)
     names = [train] if test is None else [train, test]
-    labels = [_labels(parts[name], name, layout) for name in names]
-    _check_memory([len(parts[name]) for name in names], size, where)
-    pictures = _alike([_pictures(parts[name], name, layout, size) for name in names], where, options)
-    decoded = [Images(*both) for both in zip(pictures, labels, strict=True)]
-    hash_ = fingerprint(*(tensor for part in decoded for tensor in (part.images, part.labels)))
-    return DataSet(decoded[0], None if test is None else decoded[1], len(layout.classes), hash_)
+    return Read(layout, names, [parts[name] for name in names], [_labels(parts[name], name, layout) for name in names])
 
 
-def _size(options: Mapping[str, Option], where: str) -> int | None:
+def square(options: Mapping[str, Option], where: str) -> int | None:
+    """Give the edge of the square that images are brought to, or None where they stay as they are."""
     size = options.get("size")
     if size is None or (isinstance(size, int) and not isinstance(size, bool) and size > 0):
         return size
@@ -76,7 +93,7 @@ def _check_memory(counts: list[int], size: int | None, where: str) -> None:
     if needed > _memory():
         raise UsageError(
             f"{where}: {sum(counts):,} images of {size}×{size} take {needed / 2**30:.0f} GiB of memory, and this "
-            f"machine has {_memory() / 2**30:.0f}; choose a smaller size, or a part of the data"
+            f"machine has {_memory() / 2**30:.0f}; choose a smaller size, or stream them: --set data=stream"
         )
 
 
@@ -105,13 +122,14 @@ def _open(where: str, options: Mapping[str, Option]) -> dict[str, Any]:
             found = datasets.load_dataset(where, config, download_mode=mode)
     except Exception as error:  # the library raises a dozen unrelated kinds, and each means: no such data here
         # the library's last words on several configs are an example in Python
-        reason, example, _ = _reason(error).partition(" Example of usage:")
-        hint = f"; choose one: --set 'dataset={_again(where, options, 'config', 'NAME')}'" if example else ""
-        raise UsageError(f"cannot load the data set {where!r}: {reason}{hint}") from error
+        cause, example, _ = reason(error).partition(" Example of usage:")
+        hint = f"; choose one: --set 'dataset={again(where, options, 'config', 'NAME')}'" if example else ""
+        raise UsageError(f"cannot load the data set {where!r}: {cause}{hint}") from error
     return {str(name): part for name, part in found.items()} if isinstance(found, Mapping) else {"train": found}
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Give the cause that a library's error had, in one line."""
     while error.__cause__:  # the library wraps what it was that happened
         error = error.__cause__
     text = " ".join(str(error).partition(" <")[0].split())[:300]  # from " <" on Pillow gives an object's address
@@ -131,7 +149,7 @@ def _training_part(parts: Mapping[str, Any], where: str) -> str:
     return name
 
 
-def _test_part(parts: Mapping[str, Any], train: str, layout: _Layout, options: Mapping[str, Option]) -> str | None:
+def _test_part(parts: Mapping[str, Any], train: str, layout: Layout, options: Mapping[str, Option]) -> str | None:
     """Give the name of the part to test on, or None where no other one has labels."""
     others = [name for name in parts if name != train]
     if options.get("test") is None:
@@ -147,7 +165,7 @@ def _test_part(parts: Mapping[str, Any], train: str, layout: _Layout, options: M
     return wanted
 
 
-def _is_labelled(part: Any, layout: _Layout) -> bool:
+def _is_labelled(part: Any, layout: Layout) -> bool:
     """Tell whether any sample has a label; an empty part has none."""
     if not {layout.image, layout.label} <= set(part.features):
         return False
@@ -192,12 +210,12 @@ def _column(
     if len(candidates) > 1:
         raise UsageError(
             f"{where} has several columns that may be the {kind}: {', '.join(candidates)}; "
-            f"choose one: --set 'dataset={_again(where, options, kind, candidates[0])}'"
+            f"choose one: --set 'dataset={again(where, options, kind, candidates[0])}'"
         )
     return candidates[0]
 
 
-def _again(where: str, options: Mapping[str, Option], key: str, value: Option) -> str:
+def again(where: str, options: Mapping[str, Option], key: str, value: Option) -> str:
     """Spell a data set with one option more, and as the user may have: a folder relative to here."""
     folder = Path(where)
     return str(Call(where if not folder.is_absolute() else os.path.relpath(folder), {**options, key: value}))
@@ -217,7 +235,7 @@ def _classes(part: Any, name: str, label: str, where: str) -> list[Any]:
     return list(range(kind.num_classes)) if isinstance(kind, datasets.ClassLabel) else sorted(present)
 
 
-def _labels(part: Any, name: str, layout: _Layout) -> torch.Tensor:
+def _labels(part: Any, name: str, layout: Layout) -> torch.Tensor:
     place = {value: index for index, value in enumerate(layout.classes)}
     values = part[layout.label][:]
     odd = next((row for row, value in enumerate(values) if value not in place), None)
@@ -229,7 +247,7 @@ def _labels(part: Any, name: str, layout: _Layout) -> torch.Tensor:
     return torch.tensor([place[value] for value in values], dtype=torch.long)
 
 
-def _pictures(part: Any, name: str, layout: _Layout, size: int | None) -> list[Pixels]:
+def _pictures(part: Any, name: str, layout: Layout, size: int | None) -> list[Pixels]:
     pictures: list[Pixels] = []
     try:
         for row in part.select_columns([layout.image]):
@@ -237,7 +255,7 @@ def _pictures(part: Any, name: str, layout: _Layout, size: int | None) -> list[P
     except Exception as error:  # Pillow raises a dozen unrelated kinds for bytes that are not what they say
         row_number = len(pictures)
         raise UsageError(
-            f"{layout.where}: cannot read the image in row {row_number} of the part {name!r}: {_reason(error)}"
+            f"{layout.where}: cannot read the image in row {row_number} of the part {name!r}: {reason(error)}"
         ) from error
     return pictures
 
@@ -246,7 +264,7 @@ def _pixels(picture: Image.Image | None, size: int | None) -> Pixels:
     """Decode one picture, cropped to its middle square where a size is wanted."""
     if picture is None:
         raise ValueError("there is none")
-    picture = _eight_bits(picture)
+    picture = eight_bits(picture)
     if size is not None:
         edge = min(picture.size)
         left, top = ((length - edge) // 2 for length in picture.size)
@@ -254,7 +272,7 @@ def _pixels(picture: Image.Image | None, size: int | None) -> Pixels:
     return np.asarray(picture, dtype=np.uint8).reshape(picture.height, picture.width, -1)
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
+def eight_bits(picture: Image.Image) -> Image.Image:
     """Convert to L or RGB."""
     if picture.mode in ("I", "F"):
         raise ValueError(f"its mode {picture.mode} does not say what is white; save the images with 8 or 16 bits")
@@ -272,7 +290,7 @@ def _alike(parts: list[list[Pixels]], where: str, options: Mapping[str, Option])
     if len(sizes) > 1:
         raise UsageError(
             f"{where} has images of {len(sizes)} sizes; choose one, such as "
-            f"--set 'dataset={_again(where, options, 'size', 64)}'"
+            f"--set 'dataset={again(where, options, 'size', 64)}'"
         )
     common = (*sizes.pop(), max(channels for _, _, channels in shapes))
     stacks = (np.stack([np.broadcast_to(pixels, common) for pixels in part]) for part in parts)

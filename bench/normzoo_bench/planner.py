@@ -20,6 +20,7 @@ from normzoo_bench.data import DataSet, Source
 from normzoo_bench.errors import UsageError
 from normzoo_bench.ranks import is_split
 from normzoo_bench.request import Request
+from normzoo_bench.streamed import StreamedSet
 from normzoo_suites import Cell, Record, Suite, SuiteError, change_suite, load_suite, parse_call
 from normzoo_suites.claims import side_cells
 from normzoo_suites.run_folder import share_records
@@ -49,11 +50,12 @@ class Plan:
     trials: tuple[Cell, ...] = ()
     waiting: int = 0
 
-    def dataset(self, cell: Cell) -> DataSet | None:
+    def dataset(self, cell: Cell) -> DataSet | StreamedSet | None:
         """Give a cell's data set, or None where it needs none."""
         if not isinstance(cell.settings, AccuracySettings):
             return None
-        return data.load(cell.settings.dataset, self.sources[cell.settings.dataset].where)
+        name = cell.settings.dataset
+        return data.load_as(cell.settings.data, name, self.sources[name].where)
 
     def to_do(self, cells: Sequence[Cell] | None = None) -> list[Cell]:
         """Give those that are measured, of the plan's cells or of these: neither skipped nor the same as another."""

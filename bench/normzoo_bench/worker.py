@@ -124,7 +124,8 @@ def _measure(job: Job, where: str) -> list[_Ended]:
         from normzoo_bench import accuracy, data
 
         together = [cell.settings for cell in job if isinstance(cell.settings, AccuracySettings)]
-        return [_told(one) for one in accuracy.measure_together(together, data.load(settings.dataset, where))]
+        dataset = data.load_as(settings.data, settings.dataset, where)
+        return [_told(one) for one in accuracy.measure_together(together, dataset)]
     if isinstance(settings, ThroughputSettings):
         from normzoo_bench import throughput
 
