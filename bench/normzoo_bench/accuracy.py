@@ -92,7 +92,10 @@ class Run:
             self._read = reader.read(self.training) | self._frozen(reader)
         running = self._read.get("test_accuracy", 0.0)
         metrics = self.known | {"train_accuracy": series["train_accuracy"][-1]} | self._read
-        by_batch = reader.by_batch(self.training, running, eval_batch_size)
+        try:
+            by_batch = reader.by_batch(self.training, running, eval_batch_size)
+        except (CannotRun, TooFewValuesError) as error:  # this reading alone: the training and its other cells stand
+            return CannotRun(str(error))
         return Result(metrics | by_batch, series, options=self.options)
 
     def _frozen(self, reader: Reader) -> dict[str, float]:

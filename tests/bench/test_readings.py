@@ -178,6 +178,15 @@ def test_more_samples_per_statistic_than_the_test_part_has_are_refused(settings,
         accuracy.measure(settings(**(ALL | {"eval_batch_size": 400})), digits)
 
 
+def test_a_reading_that_cannot_be_leaves_the_other_cells_of_its_training_alone(settings, digits):
+    cells = [settings(**(ALL | {"ranks": 5, "eval_batch_size": size})) for size in (0, 400, 1)]
+    whole, too_many, one = accuracy.measure_together(cells, digits)
+    assert "test_accuracy_batch" in whole.metrics
+    assert isinstance(too_many, CannotRun)
+    assert isinstance(one, CannotRun)
+    assert "a batch statistic needs 2 values per channel" in str(one)
+
+
 def test_validation_reads_no_test_image(settings, digits):
     metrics = accuracy.measure(settings(evaluate_on="validation", readings="all"), digits).metrics
     assert {key for key in metrics if "test" in key} == set()
