@@ -93,7 +93,10 @@ def skip_reason(cell: Cell, sources: Mapping[str, Source]) -> str | None:
         return own or (f"it would be timed against {REFERENCE}, and {others}" if others else None)
     if isinstance(settings, AccuracySettings):
         dataset = data.load_as(settings.data, settings.dataset, sources[settings.dataset].where)
-        dealt = is_split(normzoo.card(parse_call(settings.normalizer).name), settings.ranks)
+        card = normzoo.card(parse_call(settings.normalizer).name)
+        if settings.eval_batch_size > dataset.test_size() and "batch" in card.pools:
+            return f"eval_batch_size is {settings.eval_batch_size}, and the test part has {dataset.test_size()} samples"
+        dealt = is_split(card, settings.ranks)
         local = settings.batch_size // settings.ranks if dealt else settings.batch_size
         # two samples give every statistic two values; only one sample needs a look at the model's smallest map
         return _model_reason(settings.normalizer, settings.model, dataset.shape, dataset.classes, local == 1, dealt)

@@ -96,6 +96,10 @@ class Parted(Generic[P]):
         """Count the classes that occur in the training part at all."""
         return int(np.count_nonzero(np.bincount(self.train.labels.numpy())))
 
+    def test_size(self) -> int:
+        """Count the test samples that a seed has."""
+        return len(self.test.labels) if self.test else _test_count(len(self.train.labels))
+
     def train_size(self) -> int:
         """Count the training samples that a seed can have."""
         count = len(self.train.labels)

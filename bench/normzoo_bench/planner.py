@@ -67,7 +67,7 @@ class Plan:
             return self
         shared = dict(records)
         share_records(shared, self.trials)
-        drafts = self.suite.cells()
+        drafts = [dataclasses.replace(cell, skip=skip_reason(cell, self.sources)) for cell in self.suite.cells()]
         cells = resolve(self.suite.select, drafts, choose(self.suite.select, drafts, shared))
         return dataclasses.replace(self, cells=_marked(cells, self.sources), waiting=len(drafts) - len(cells))
 
@@ -96,11 +96,14 @@ def plan(request: Request) -> Plan:
     )
     suite, sources = _named_data(suite)
     cells = suite.cells()
-    trials = trials_of(suite.select, cells) if suite.select else []
-    for some in (cells, trials):
-        check_devices(some)
-        check_normalizers(some)
-        check_data(some, sources)
+    check_devices(cells)
+    check_normalizers(cells)
+    check_data(cells, sources)
+    # what cannot run needs no tuning
+    trials = (
+        trials_of(suite.select, [cell for cell in cells if skip_reason(cell, sources) is None]) if suite.select else []
+    )
+    check_data(trials, sources)
     _check_tautologies(suite, _marked(cells, sources))
     if not trials:
         return Plan(suite, _chosen(_marked(cells, sources), request.cell), sources, request)

@@ -91,6 +91,12 @@ class Claim(BaseModel):
             raise SuiteError(
                 f"the claim {self.id!r} says equal with margin 0, which no measurement can support", ("is",)
             )
+        if self.published and "accuracy" in self.metric and abs(self.published.effect) > 1:
+            raise SuiteError(
+                f"the claim {self.id!r}: a published effect on accuracy is a difference from -1 to 1 (0.106 is 10.6 "
+                f"points), got {self.published.effect:g}",
+                ("published", "effect"),
+            )
         if len(self.plus) != len(self.minus):
             raise SuiteError(f"the claim {self.id!r} needs as many plus as minus, so that levels cancel", ("plus",))
         return self

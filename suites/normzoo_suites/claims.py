@@ -10,7 +10,7 @@ from normzoo_suites.claim import Claim, Term
 from normzoo_suites.errors import SuiteError, suggest
 from normzoo_suites.metrics import METRICS
 from normzoo_suites.schema import Suite
-from normzoo_suites.settings import MEASURES
+from normzoo_suites.settings import DERIVED, MEASURES
 from normzoo_suites.values import Value
 
 ALPHA = 0.05
@@ -97,7 +97,7 @@ def _matched(claim: Claim, number: int, term: Term, cells: list[Cell]) -> dict[i
     if term.metric not in METRICS[measure]:
         message = f"unknown metric {term.metric!r} of {measure}; {suggest(term.metric, METRICS[measure])}"
         raise SuiteError(message, (*place, "metric"))
-    known = MEASURES[measure].model_fields
+    known = [*MEASURES[measure].model_fields, *DERIVED.get(measure, ())]
     for key in term.settings:
         if key not in known:
             raise SuiteError(f"unknown setting {key!r} of {measure}; {suggest(key, known)}", (*place, key))

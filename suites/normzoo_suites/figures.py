@@ -9,10 +9,7 @@ from normzoo_suites.errors import SuiteError, show, suggest
 from normzoo_suites.figure import Figure
 from normzoo_suites.metrics import METRICS
 from normzoo_suites.schema import Suite
-from normzoo_suites.settings import MEASURES
-
-DERIVED = {"accuracy": ("local_batch",)}
-"""By measure, what follows from the settings and can stand where a setting does."""
+from normzoo_suites.settings import DERIVED, MEASURES
 
 
 def check_figures(suite: Suite) -> None:

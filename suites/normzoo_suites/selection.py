@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,7 +40,7 @@ class Choice:
         cell: one result cell of the condition, for its settings.
         chosen: the best values by setting; None when not one trial ended with a score.
         scores: by each combination of the grid, in order, the mean over seeds, or None where a trial has none.
-        edges: the settings whose best value is the smallest or largest that was tried.
+        edges: the settings whose best value is the smallest or largest that was tried, and no inner one is as good.
 
     """
 
@@ -112,6 +113,8 @@ def trials(select: Select, cells: Iterable[Cell]) -> list[Cell]:
 def _trial(select: Select, cell: Cell, point: Mapping[str, Value], seed: int) -> Cell:
     defaults = {key: AccuracySettings.model_fields[key].default for key in _OF_THE_READER}
     changed = {**select.fixed, **point, "seed": seed, "evaluate_on": "validation"}
+    if "epochs" in changed:  # a trial that trains longer than what it tunes would tune something else
+        changed["epochs"] = min(int(changed["epochs"]), cell.settings.model_dump()["epochs"])
     return _changed(cell, defaults | changed)
 
 
@@ -132,16 +135,23 @@ def choose(select: Select, cells: Sequence[Cell], records: Mapping[str, Record])
 
 def _choice(select: Select, name: str, cell: Cell, records: Mapping[str, Record]) -> Choice | None:
     scores: list[tuple[dict[str, Value], float | None]] = []
-    for point in combinations(select):
-        ids = [_trial(select, cell, point, FIRST_TRIAL_SEED + number).id for number in range(select.seeds)]
+    ranked: list[tuple[float, float, int]] = []
+    for number, point in enumerate(combinations(select)):
+        ids = [_trial(select, cell, point, FIRST_TRIAL_SEED + seed).id for seed in range(select.seeds)]
         if any(one not in records for one in ids):
             return None
-        scores.append((point, _mean([_score(select, records[one]) for one in ids])))
-    scored = [(score, -number) for number, (_, score) in enumerate(scores) if score is not None]
-    if not scored:
+        score = _mean([_score(select, records[one]) for one in ids])
+        scores.append((point, score))
+        if score is not None:
+            loss = _mean([records[one].metrics.get("validation_loss") for one in ids])
+            ranked.append((score, -math.inf if loss is None else -loss, -number))
+    if not ranked:
         return Choice(name, cell, None, tuple(scores))
-    best = scores[-max(scored)[1]][0]  # of equals the first
-    edges = tuple(key for key, values in select.grid.items() if _on_edge(best[key], values))
+    best = scores[-max(ranked)[2]][0]  # of equals the one with the lower loss, then the first
+    equals = [point for point, score in scores if score == max(ranked)[0]]
+    edges = tuple(
+        key for key, values in select.grid.items() if all(_on_edge(point[key], values) for point in (best, *equals))
+    )
     return Choice(name, cell, best, tuple(scores), edges)
 
 
@@ -179,7 +189,7 @@ def resolve(select: Select, cells: Iterable[Cell], choices: Mapping[str, Choice]
     """
     resolved = []
     for cell in cells:
-        if not is_tuned(select, cell):
+        if not is_tuned(select, cell) or cell.skip is not None:
             resolved.append(cell)
             continue
         choice = choices.get(condition(select, cell))

@@ -118,7 +118,7 @@ class AccuracySettings(Settings):
         if self.frozen_from < 1 and self.frozen_epoch() >= self.epochs:
             raise SuiteError(
                 f"frozen_from = {self.frozen_from:g} leaves no epoch of {self.epochs} for the branch with frozen "
-                "statistics; train longer, or branch earlier",
+                "statistics; train longer, branch earlier, or not at all (frozen_from=1)",
                 ("frozen_from",),
             )
         return self
@@ -169,6 +169,10 @@ class ThroughputSettings(Settings):
 
 
 MEASURES: dict[str, type[Settings]] = {"accuracy": AccuracySettings, "throughput": ThroughputSettings}
+
+
+DERIVED = {"accuracy": ("local_batch",)}
+"""By measure, what follows from the settings and can stand where a setting does."""
 
 
 def canonical_value(measure: str, key: str, value: object) -> str | int | float:

@@ -192,3 +192,26 @@ def test_seeds_that_fail_side_by_side_are_measured_again_alone(settings, suite, 
     ended = list(measured(commands.plan(suite), some, Options(together=3)))
     assert asked == [3, 1, 1, 1]
     assert sorted((cell.settings.seed, outcome.status) for cell, outcome in ended) == [(0, "ok"), (1, "ok"), (2, "ok")]
+
+
+def test_a_condition_that_cannot_run_is_skipped_with_its_reason_and_nothing_waits_for_it(suite, tmp_path):
+    out = tmp_path / "run"
+    asked = {"normalizers": ["batch_norm", "group_norm(groups=7)"], "settings": {"ranks": "1"}, "seeds": 1}
+    first = commands.run(suite, out=out, jobs=2, **asked)
+    assert first.statuses["skipped"] == 2  # the layer that is timed has channels that 7 does not divide, either
+    run = read_run(out)
+    assert run.waiting == 0
+    assert len(run.trials) == 3
+    skipped = [record.reason for record in run.records.values() if record.status == "skipped"]
+    assert all("groups must divide" in reason for reason in skipped)
+    assert commands.run(suite, out=out, jobs=2, **asked).measured == 0
+
+
+def test_a_reading_of_more_samples_than_there_are_to_test_is_skipped_in_the_plan(suite):
+    plan = commands.plan(
+        suite, settings={"eval_batch_size": "0,400", "learning_rate": "0.1"}, normalizers=["batch_norm"]
+    )
+    assert {cell.settings.eval_batch_size: cell.skip for cell in plan.cells if cell.measure == "accuracy"} == {
+        0: None,
+        400: "eval_batch_size is 400, and the test part has 360 samples",
+    }

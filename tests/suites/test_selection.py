@@ -121,6 +121,22 @@ def test_of_equals_the_first_is_chosen(tuned: Suite) -> None:
     assert set(chosen(tuned, recorded(tuned, lambda _: 0.5)).values()) == {0.1}
 
 
+def test_of_equals_the_one_with_the_lower_validation_loss_is_chosen(tuned: Suite) -> None:
+    records = recorded(tuned, lambda _: 0.5)
+    for key, record in records.items():
+        loss = {0.1: 0.9, 0.03: 0.2, 0.3: 0.5}[record.settings["learning_rate"]]
+        records[key] = record.model_copy(update={"metrics": record.metrics | {"validation_loss": loss}})
+    assert set(chosen(tuned, records).values()) == {0.03}
+    assert tuned.select is not None
+    # an inner value, 0.1, is as good: nothing says that the optimum lies beyond
+    assert edge_warnings(choose(tuned.select, tuned.cells(), records).values()) == []
+
+
+def test_a_trial_never_trains_longer_than_what_it_tunes() -> None:
+    suite = parse_suite(TUNED.replace("fixed = { epochs = 1 }", "fixed = { epochs = 9 }"), "tuned.toml")
+    assert {getattr(trial.settings, "epochs", None) for trial in made(suite)} == {3}
+
+
 def test_a_condition_with_a_trial_missing_has_no_choice_yet(tuned: Suite) -> None:
     records = recorded(tuned, lambda s: None if s["normalizer"] == "batch_norm" and s["seed"] == 101 else 0.5)
     assert {name for name, _ in chosen(tuned, records)} == {"group_norm"}

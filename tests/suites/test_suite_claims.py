@@ -127,3 +127,14 @@ def test_a_batch_size_that_varies_needs_a_word_on_momentum(small_text: str) -> N
         parse_suite(varied, "small.toml")
     for said in ("steps", "samples(per=40)"):
         parse_suite(varied.replace("epochs = 1", f'epochs = 1, momentum_counts = "{said}"'), "small.toml")
+
+
+def test_a_side_may_name_the_samples_per_statistic(small_text: str) -> None:
+    text = small_text.replace(PLUS, 'plus = [{ normalizer = "batch_norm", local_batch = 40 }]')
+    suite = parse_suite(text, "small.toml")
+    assert side_cells(suite.cells(), suite.claims[0].plus[0]).keys() == {0, 1, 2}
+
+
+def test_a_published_effect_in_points_instead_of_shares_is_told(spoiled: Spoiled) -> None:
+    told = 'margin = 0.01\npublished = { effect = 10.6, on = "ImageNet", grade = "primary" }'
+    assert "a difference from -1 to 1 (0.106 is 10.6 points), got 10.6" in spoiled("margin = 0.01", told)

@@ -11,6 +11,7 @@ import copy
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -105,33 +106,35 @@ class Reader:
         if size > len(self.held):
             raise CannotRun(f"eval_batch_size is {size}, and the {self.part} part has {len(self.held)} samples")
         drawn = stream(self.settings.seed, "test batches").permutation(len(self.held))
-        batches = torch.from_numpy(drawn[: len(drawn) // size * size]).to(self.held.labels.device)
+        # the last part is filled up from the beginning, so that every sample is read once; what fills it does not count
+        filled = np.resize(drawn, -(-len(drawn) // size) * size)
+        batches = torch.from_numpy(filled).to(self.held.labels.device)
         chunks = batches.split(max(1, EVAL_BATCH // size) * size)
         try:
-            hits = sum(self._hits_by_part(model, some, size) for some in _by_length(chunks))
+            hits = torch.cat([self._hits_by_part(model, some, size) for some in _by_length(chunks)])
         except TooFewValuesError:
             if eval_batch_size:
                 raise
             raise _NoReadingError from None
-        return float(hits) / len(batches)
+        return hits[: len(drawn)].sum().item() / len(drawn)
 
     @torch.no_grad()
     def _hits_by_part(self, model: nn.Module, chunks: Sequence[Tensor], size: int) -> Tensor:
-        """Count the hits at these positions, chunks of one length, each ``size`` of them with their own statistics."""
+        """Tell which of these positions are hits: chunks of one length, cut into parts of ``size`` with their own statistics."""
         model = unwrap(copy.deepcopy(model)).eval()
         layers = wrap(model, self.card, len(chunks[0]) // size)
         for layer in layers:
             layer.train()
         states = [state for layer in layers for state in layer.states.values()]
         kept = [state.clone() for state in states]
-        hits = torch.zeros((), dtype=torch.int64, device=self.held.labels.device)
+        hits = []
         for chunk in chunks:
             images, labels = self.held.batch(chunk)
             with autocast(self.settings):
-                hits += (model(images).argmax(1) == labels).sum()
+                hits.append(model(images).argmax(1) == labels)
             for state, before in zip(states, kept, strict=True):
                 state.copy_(before)  # what training mode moves is not for the next
-        return hits
+        return torch.cat(hits)
 
     def _accuracy(self, model: nn.Module) -> float:
         return self._hits_and_loss(model)[0]
