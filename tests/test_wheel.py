@@ -17,6 +17,8 @@ HOUSE = Path(__file__).parent.parent
 ROOMS = {"normzoo", "normzoo_bench", "normzoo_suites", "normzoo_reports"}
 NORMALIZERS = {"batch_norm", "sync_batch_norm", "layer_norm", "group_norm", "batch_renorm", "none"}
 
+SUITES = {"quick", "batch_size", "normalization_batch", "group_count", "momentum", "throughput"}
+
 
 def call(*words: str | Path, cwd: Path, **environment: str) -> str:
     """Run a command where no checkout can be imported from; give what it printed."""
@@ -71,7 +73,7 @@ def test_a_package_says_that_it_is_typed(content: set[str], room: str) -> None:
 
 
 def test_the_wheel_holds_suites_and_templates(content: set[str]) -> None:
-    assert {f"normzoo_suites/{name}.toml" for name in ("quick", "batch_size", "throughput")} <= content
+    assert {f"normzoo_suites/{name}.toml" for name in SUITES} <= content
     assert any(name.startswith("normzoo_reports/templates/") for name in content)
     assert any(name.startswith("normzoo/templates/") for name in content)
 
@@ -79,7 +81,7 @@ def test_the_wheel_holds_suites_and_templates(content: set[str]) -> None:
 def test_the_wheel_lists_its_normalizers_and_suites_from_an_unrelated_folder(site: Path, tmp_path: Path) -> None:
     listed = call(sys.executable, "-m", "normzoo_bench.cli", "list", "--json", cwd=tmp_path, PYTHONPATH=str(site))
     assert {row["name"] for row in json.loads(listed)["normalizers"]} >= NORMALIZERS
-    assert {row["name"] for row in json.loads(listed)["suites"]} == {"quick", "batch_size", "throughput"}
+    assert {row["name"] for row in json.loads(listed)["suites"]} == SUITES
     program = f"from importlib.util import find_spec; print(*(find_spec(name).origin for name in {sorted(ROOMS)}))"
     files = call(sys.executable, "-c", program, cwd=tmp_path, PYTHONPATH=str(site)).split()
     assert [Path(file).parent.parent for file in files] == [site] * 4

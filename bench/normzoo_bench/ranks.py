@@ -47,7 +47,7 @@ class VirtualRanks(nn.Module):
         if self.states.keys() != dict(self.inner.named_buffers()).keys():
             raise ValueError("a buffer that is made or removed in forward cannot be kept per rank; register it at once")
         if self.folds and not x.is_contiguous() and self.ranks > CALLS:
-            y = self._folded(x.contiguous()).contiguous(memory_format=torch.channels_last)
+            y = torch.empty_like(x).copy_(self._folded(x.contiguous()))
         else:
             y = self._folded(x) if self.folds and x.is_contiguous() else self._one_by_one(x)
         if self.tied:

@@ -86,7 +86,10 @@ class _Work:
         known, _ = self.store.finished(self.plan, frozenset(), self.plan.trials)
         self._describe(known)
         if self.plan.trials:
-            self.console.print(f"tuning first, by {len(self.plan.to_do(self.plan.trials))} trials", highlight=False)
+            trials = self.plan.to_do(self.plan.trials)
+            left = sum(trial.id not in known for trial in trials)
+            if left:
+                self.console.print(f"tuning first: {left} of {len(trials)} trials to do", highlight=False)
             self._describe(self.measure(self.plan.trials))
             self._warn()
 
@@ -109,7 +112,7 @@ class _Work:
         self.statuses.update(record.status for record in records.values())
         for cell in cells:
             if cell.skip:
-                self._skip(cell)
+                records[cell.id] = self._skip(cell)
         waiting = [cell for cell in self.plan.to_do(cells) if cell.id not in records]
         with display(self.console, len(waiting)) as show:
             for cell, outcome in outcomes(self.plan, waiting, self.options):
@@ -120,11 +123,12 @@ class _Work:
                 show(records[cell.id])
         return records
 
-    def _skip(self, cell: Cell) -> None:
+    def _skip(self, cell: Cell) -> Record:
         record = _record(self.plan, cell, _unmeasured(cell))
         if not self.store.same(record):
             self.store.write(record)
         self.statuses[record.status] += 1
+        return record
 
 
 def _unmeasured(cell: Cell) -> Outcome:

@@ -24,6 +24,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = FileLock(folder / ".lock", timeout=0)
+        self._looks: list[int] = []
 
     def open(self, plan: Plan) -> None:
         """Take the folder for this process.
@@ -36,7 +37,9 @@ class Store:
         try:
             (self.folder / "cells").mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
-            self._check(plan, self._before())
+            before = self._before()
+            self._check(plan, before)
+            self._looks = self._looks_by_now(plan, before)  # what this run writes meanwhile is no look
         except Timeout:
             raise UsageError(f"another run is at work in {self.folder}; wait for it, or choose another --out") from None
         except OSError as error:
@@ -55,7 +58,7 @@ class Store:
         if self._is_part(plan, before):
             return
         try:
-            _write(self.folder / "run.json", json.dumps(self._content(plan, command, before), indent=1))
+            _write(self.folder / "run.json", json.dumps(self._content(plan, command), indent=1))
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -89,26 +92,26 @@ class Store:
         known = {cell["id"] for cell in (*before.get("cells", []), *before.get("trials", []))}
         return plan.request.cell is not None and {cell.id for cell in plan.cells} <= known
 
-    def _content(self, plan: Plan, command: str, before: dict[str, Any]) -> dict[str, Any]:
+    def _content(self, plan: Plan, command: str) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "suite": plan.suite.to_json(),
             "cells": [cell.to_json() for cell in plan.cells],
             "trials": [cell.to_json() for cell in plan.trials],
             "waiting": plan.waiting,
-            "looks": self._looks(plan, before),
+            "looks": self._looks,
             "command": command,
         }
 
-    def _looks(self, plan: Plan, before: dict[str, Any]) -> list[int]:
+    def _looks_by_now(self, plan: Plan, before: dict[str, Any]) -> list[int]:
         """Give the numbers of seeds at which results could be seen before more seeds were asked for."""
         looks = [int(look) for look in before.get("looks", [])]
         cells = before.get("cells", [])
         seen = len({cell["settings"]["seed"] for cell in cells if "seed" in cell["settings"]})
-        asked = len({cell.settings.seed for cell in plan.cells if isinstance(cell.settings, AccuracySettings)})
+        asked = len({cell.settings.seed for cell in plan.suite.cells() if isinstance(cell.settings, AccuracySettings)})
         waited = [cell["id"] for cell in cells if not (cell["skip"] or cell["same_as"])]
         finished = waited and all((self.folder / "cells" / f"{one}.json").exists() for one in waited)
-        return [*looks, seen] if finished and asked > seen else looks
+        return [*looks, seen] if finished and not before.get("waiting") and asked > seen > 0 else looks
 
     def write(self, record: Record) -> None:
         """Write a record; one that stands there already is kept beside, under ``older/``."""

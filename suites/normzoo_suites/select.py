@@ -41,7 +41,13 @@ class Select(BaseModel):
         for key, values in grid.items():
             if len(set(values)) < 2:
                 raise SuiteError(f"[select] tries fewer than two values of {key}; name two or more", ("grid", key))
-        return {key: [_tunable("grid", key, value) for value in values] for key, values in grid.items()}
+        spelt = {key: [_tunable("grid", key, value) for value in values] for key, values in grid.items()}
+        for key, same in spelt.items():
+            if len(set(same)) < len(same):
+                raise SuiteError(f"[select] tries a value of {key} twice; leave one out", ("grid", key))
+            if key in _UNTRIED:
+                raise SuiteError(f"[select] cannot try {key}: {_UNTRIED[key]}", ("grid", key))
+        return spelt
 
     @field_validator("fixed")
     @classmethod
@@ -59,6 +65,13 @@ class Select(BaseModel):
             if key in self.fixed:
                 raise SuiteError(f"{key!r} is both tried and fixed in [select]; keep one", ("fixed", key))
         return self
+
+
+_UNTRIED = dict.fromkeys(("ema", "readings", "eval_batch_size", "frozen_from"), "no trial's score depends on it") | (
+    dict.fromkeys(
+        ("batch_size", "model", "epochs", "train_samples"), "every cell needs its own, or all the same budget"
+    )
+)
 
 
 def _tunable(table: str, key: str, value: Value) -> Value:

@@ -6,6 +6,7 @@ budget. Trials train on a part of the training part and are scored on the rest o
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -75,11 +76,22 @@ def check_select(suite: Suite) -> None:
                 f"seed {high} is kept for the trials of [select], which begin at {FIRST_TRIAL_SEED}; use smaller ones",
                 ("grids", number),
             )
+    for number, claim in enumerate(suite.claims):
+        for term in claim.terms:
+            for key in select.grid.keys() & term.settings.keys():
+                raise SuiteError(
+                    f"the claim {claim.id!r} names {key}, which [select] chooses; leave it out", ("claims", number)
+                )
     try:
-        trials(select, suite.cells())
+        cells = suite.cells()
+        trials(select, cells)
+        alike = {json.dumps(cell.settings.model_dump(exclude={"seed"}), sort_keys=True): cell for cell in cells}
+        for cell in filter(functools.partial(is_tuned, select), alike.values()):
+            for point in combinations(select):
+                _changed(cell, point)
     except ValidationError as error:
         fault = explain(error, lambda _: AccuracySettings.model_fields)
-        raise SuiteError(f"a trial of [select] cannot be: {fault}", ("select",)) from None
+        raise SuiteError(f"a cell that [select] tunes, or its trial, cannot be: {fault}", ("select",)) from None
 
 
 def is_tuned(select: Select | None, cell: Cell) -> bool:
@@ -150,7 +162,9 @@ def _choice(select: Select, name: str, cell: Cell, records: Mapping[str, Record]
     best = scores[-max(ranked)[2]][0]  # of equals the one with the lower loss, then the first
     equals = [point for point, score in scores if score == max(ranked)[0]]
     edges = tuple(
-        key for key, values in select.grid.items() if all(_on_edge(point[key], values) for point in (best, *equals))
+        key
+        for key in select.grid
+        if all(_on_edge(point[key], [one[key] for one, score in scores if score is not None]) for point in equals)
     )
     return Choice(name, cell, best, tuple(scores), edges)
 
@@ -172,14 +186,19 @@ def _on_edge(chosen: Value, values: Sequence[Value]) -> bool:
     """Tell whether a value is the smallest or largest of a grid; what has no order has no edge."""
     sizes = {value: _size(value) for value in values}
     known = [size for size in sizes.values() if size is not None]
-    return len(known) == len(values) > 1 and sizes[chosen] in (min(known), max(known))
+    if len(known) < len(sizes) or len(known) < 2 or chosen == 0:  # below 0 there is nothing
+        return False
+    return sizes[chosen] in (min(known), max(known))
 
 
 def _size(value: Value) -> float | None:
     if not isinstance(value, str):
         return float(value)
     rate = parse_call(value).options.get("rate")
-    return float(rate) if isinstance(rate, int | float) else None
+    if not isinstance(rate, int | float):
+        return None
+    per = parse_call(value).options.get("per")
+    return float(rate) / (float(per) if isinstance(per, int | float) else 1.0)
 
 
 def resolve(select: Select, cells: Iterable[Cell], choices: Mapping[str, Choice]) -> list[Cell]:

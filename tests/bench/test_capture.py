@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from normzoo_bench import accuracy
+from normzoo_bench.result import Diverged
+from normzoo_bench.training import capture
 from normzoo_bench.training.capture import moved, warm_up
+from normzoo_bench.training.trainer import Training
 
 
 def run_of(settings, digits, **changes):
@@ -76,3 +79,30 @@ def test_every_tensor_that_a_step_changes_is_known_to_the_warm_up(settings, digi
     assert len(changed) > 10
     gradients = {path for path in changed if path.endswith(".grad")}
     assert [path for path in changed if path not in gradients and reachable[path].data_ptr() not in known] == []
+
+
+def test_a_training_that_has_diverged_is_taken_along_by_the_others_graph(settings, digits, monkeypatch):
+    """A stand-in for the graph takes a step of all, as a replay does."""
+
+    class Steps:
+        def __init__(self, trainings):
+            self.trainings = list(trainings)
+
+        def replay(self):
+            for one in self.trainings:
+                one.step()
+
+    monkeypatch.setattr(capture, "_record", Steps)
+    monkeypatch.setattr(accuracy, "_side_by_side", lambda runs: [runs])
+    monkeypatch.setattr(accuracy, "eager", capture.Captured())
+    original = Training.end
+
+    def end(self):
+        original(self)
+        self.diverged = self.settings.seed == 1
+
+    monkeypatch.setattr(Training, "end", end)
+    cells = [settings(seed=seed, train_samples=200, epochs=3) for seed in (0, 1, 2)]
+    first, second, third = accuracy.measure_together(cells, digits)
+    assert isinstance(second, Diverged)
+    assert [len(one.series["train_loss"]) for one in (first, third)] == [3, 3]

@@ -101,9 +101,11 @@ def test_a_layer_that_sets_its_buffers_anew_is_followed_as_well():
     torch.testing.assert_close(layer.inner.seen, 2 * x.mean(0))
 
 
-def test_a_token_models_layers_are_dealt_by_sample_and_give_their_layout_back():
+@pytest.mark.parametrize("ranks", [RANKS, 8])  # one call per part; folded
+def test_a_token_models_layers_are_dealt_by_sample_and_give_their_layout_back(ranks, monkeypatch):
     """LayerNorm over [N, T, C], converted: the parts are samples, the channels the last axis."""
     torch.manual_seed(0)
+    monkeypatch.setitem(globals(), "RANKS", ranks)
     model = normzoo.convert(nn.Sequential(nn.LayerNorm(3)), "batch_norm").double()
     plain = normzoo.create("batch_norm", 3).double()
     virtualize(model, normzoo.card("batch_norm"), RANKS, "rank0")

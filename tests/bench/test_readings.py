@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 import normzoo
-from normzoo_bench import accuracy
+from normzoo_bench import accuracy, splits
 from normzoo_bench.ranks import VirtualRanks, unwrap, wrap
 from normzoo_bench.result import CannotRun, Diverged
 from normzoo_bench.training import readings
+from normzoo_bench.training.optimizer import rates
 from normzoo_bench.training.readings import Reader
 from normzoo_bench.training.trainer import Training
 
@@ -103,9 +104,8 @@ def test_the_population_reading_is_that_of_the_training_parts_own_moments(traine
     metrics, model, train, held = trained(ranks=20)
     other = copy.deepcopy(model)
     readings.population(other, train, settings())
-    drawn = readings.stream(0, "population").permutation(len(train))[: len(train) // 250 * 250]
     with torch.no_grad():
-        seen = model[:2](train.batch(torch.from_numpy(drawn))[0]).double().numpy()
+        seen = model[:2](train.batch(slice(None))[0]).double().numpy()
     assert other[2].running_mean.numpy() == pytest.approx(seen.mean(0), rel=1e-5, abs=1e-5)
     assert other[2].running_var.numpy() == pytest.approx(seen.var(0, ddof=1), rel=1e-5)
     expected = share_of_hits(other, held, [torch.arange(len(held))], training=False)
@@ -148,6 +148,61 @@ def test_the_frozen_branch_goes_on_where_training_was_with_statistics_that_do_no
     assert training.series["train_loss"][:2] == branch.series["train_loss"][:2]
     assert len(branch.series["train_loss"]) == 4
     assert 0 < metrics["test_accuracy_frozen"] <= 1
+
+
+@pytest.mark.parametrize("changes", [{}, {"ranks": 8}, {"optimizer": "adamw", "learning_rate": 0.01}], ids=str)
+def test_the_frozen_branch_trains_as_a_loop_written_out_by_hand(settings, digits, monkeypatch, changes):
+    """From the fork on: its own copy of the optimizer's state, the epochs that are left, the rates of those."""
+    cell = settings(epochs=4, train_samples=400, frozen_from=0.5, warmup_epochs=1, **changes)
+    kept = {}
+    original = readings.freeze
+
+    def freeze(training, feed, given):
+        branch = original(training, feed, given)
+        kept["model"] = copy.deepcopy(branch.model)
+        state = training.optimizer.state
+        kept["state"] = [copy.deepcopy(state[p]) for p in training.model.parameters()]
+        return branch
+
+    monkeypatch.setattr(accuracy, "freeze", freeze)
+    run = accuracy.Run(cell, digits)
+    accuracy._train([run])
+    model = kept["model"].eval()
+    groups = [{"params": [p], "weight_decay": 5e-4 if p.dim() > 1 else 0.0} for p in model.parameters()]
+    kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[cell.optimizer]
+    optimizer = kind(groups, 0.1, **({"momentum": 0.9, "nesterov": True} if cell.optimizer == "sgd" else {}))
+    for parameter, state in zip(model.parameters(), kept["state"], strict=True):
+        optimizer.state[parameter] = state
+    curve = rates(cell, 10)
+    order = splits.epochs(cell, run.train.labels.numpy())
+    for epoch in (2, 3):
+        for step, index in enumerate(order(epoch)):
+            for group in optimizer.param_groups:
+                group["lr"] = curve[epoch * 10 + step]
+            images, labels = run.train.batch(torch.from_numpy(index))
+            loss = nn.functional.cross_entropy(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    pairs = zip(model.parameters(), run.branch.model.parameters(), strict=True)
+    assert all(torch.allclose(one, other, rtol=1e-5, atol=1e-6) for one, other in pairs)
+    assert run.branch.average is None
+
+
+def test_a_model_that_flattens_tokens_has_no_reading_by_batch(settings, digits, monkeypatch):
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.norm, self.head = nn.Linear(8, 16), nn.BatchNorm1d(16), nn.Linear(16, 10)
+
+        def forward(self, x):
+            rows = x.flatten(0, 2)  # [N·8, 8]: every row of pixels is a sample to the norm
+            return self.head(self.norm(self.embed(rows)).view(len(x), 8, 16).mean(1))
+
+    monkeypatch.setattr(accuracy.models, "build", lambda *_: Tokens())
+    metrics = accuracy.measure(settings(**ALL), digits).metrics
+    assert "test_accuracy_population" in metrics
+    assert "test_accuracy_batch" not in metrics
 
 
 def test_a_branch_that_diverges_counts_as_chance_and_the_training_stands(settings, digits, monkeypatch):

@@ -219,18 +219,25 @@ def test_of_two_that_are_tuned_the_one_that_is_set_is_tuned_no_more() -> None:
             "[select] cannot change normalizer",
         ),
         ("fixed = { epochs = 1 }", "fixed = { seed = 1 }", "[select] cannot change seed"),
+        ("[0.1, 0.03, 0.3]", "[0.1, 1e-1, 0.3]", "[select] tries a value of learning_rate twice"),
+        ("learning_rate = [0.1, 0.03, 0.3]", "ema = [0.0, 0.9]", "cannot try ema: no trial's score depends on it"),
+        (
+            "ranks = 20, eval_batch_size = 0 }]\nminus",
+            "ranks = 20, learning_rate = 0.1, eval_batch_size = 0 }]\nminus",
+            "names learning_rate, which [select] chooses",
+        ),
         ("fixed = { epochs = 1 }", "fixed = { learning_rate = 1 }", "both tried and fixed in [select]; keep one"),
         ("epochs = 3", "epochs = 3, learning_rate = 0.1", "learning_rate is tuned by [select] and set here; keep one"),
         ("seed = 3", "seed = [7, 100]", "seed 100 is kept for the trials of [select], which begin at 100"),
         (
             "fixed = { epochs = 1 }",
             "fixed = { warmup_epochs = 7 }",
-            "a trial of [select] cannot be: warmup_epochs must",
+            "a cell that [select] tunes, or its trial, cannot be: warmup_epochs must",
         ),
         (
             "fixed = { epochs = 1 }",
             "fixed = { ranks = 7 }",
-            "a trial of [select] cannot be: ranks must divide batch_size",
+            "a cell that [select] tunes, or its trial, cannot be: ranks must divide batch_size",
         ),
     ],
 )

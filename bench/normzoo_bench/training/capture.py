@@ -31,7 +31,7 @@ class Captured:
 
     def step(self, trainings: Sequence[Training]) -> None:
         """Take one step, recorded at the first."""
-        # a training that has diverged is not asked for any more; it is replayed all the same, and harms no other
+        # a training that has diverged is replayed all the same, on what its epoch began with
         if self._graph is None:
             self._graph = _record(trainings)
         self._graph.replay()

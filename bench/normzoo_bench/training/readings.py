@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import math
 from collections.abc import Sequence
 
@@ -43,7 +44,7 @@ class Reader:
         if self.part == "validation":
             return found
         if training.average is not None:
-            found["test_accuracy_ema"] = self._averaged(training.average.module)
+            found["test_accuracy_ema"] = self._averaged(training.average.module, training.model)
         if self.settings.readings == "all":
             with contextlib.suppress(_NoReadingError):
                 found["test_accuracy_population"] = self._accuracy(self._with_population(training.model))
@@ -81,11 +82,16 @@ class Reader:
             layer.read(self.settings.buffers)
         return self._tested(model) | metrics
 
-    def _averaged(self, average: nn.Module) -> float:
-        """Test averaged weights, which need statistics of their own."""
-        with contextlib.suppress(_NoReadingError):
-            average = self._with_population(average)
-        return self._accuracy(average)
+    def _averaged(self, average: nn.Module, model: nn.Module) -> float:
+        """Test averaged weights with population statistics, or where those cannot be had, with the model's own."""
+        try:
+            return self._accuracy(self._with_population(average))
+        except _NoReadingError:
+            average, model = (unwrap(copy.deepcopy(one)) for one in (average, model))
+            kept = dict(model.named_buffers())
+            for name, buffer in average.named_buffers():
+                buffer.copy_(kept[name])
+            return self._accuracy(average)
 
     def _with_population(self, model: nn.Module) -> nn.Module:
         if not self.card.running_stats:
@@ -120,11 +126,12 @@ class Reader:
 
     @torch.no_grad()
     def _hits_by_part(self, model: nn.Module, chunks: Sequence[Tensor], size: int) -> Tensor:
-        """Tell which of these positions are hits: chunks of one length, cut into parts of ``size`` with their own statistics."""
+        """Tell which of these positions are hits; chunks of one length, cut into parts of ``size`` samples each."""
         model = unwrap(copy.deepcopy(model)).eval()
         layers = wrap(model, self.card, len(chunks[0]) // size)
         for layer in layers:
             layer.train()
+            layer.register_forward_pre_hook(functools.partial(_require_samples, len(chunks[0])))
         states = [state for layer in layers for state in layer.states.values()]
         kept = [state.clone() for state in states]
         hits = []
@@ -184,15 +191,21 @@ def population(model: nn.Module, feed: Feed, settings: AccuracySettings) -> None
         with autocast(settings):
             one(batch[0])
 
-    # a remainder of few samples would normalize the deeper layers' input by odd statistics
-    whole = drawn[: max(1, len(drawn) // EVAL_BATCH) * EVAL_BATCH]
-    recalibrate(model, (feed.batch(index) for index in whole.split(EVAL_BATCH)), call=call)
+    # even batches: a remainder of few samples would normalize the deeper layers' input by odd statistics
+    batches = torch.tensor_split(drawn, -(-len(drawn) // EVAL_BATCH))
+    recalibrate(model, (feed.batch(index) for index in batches), call=call)
 
 
 def _by_length(chunks: Sequence[Tensor]) -> list[list[Tensor]]:
     """Group chunks of one length: all but the last, which may be shorter."""
     lengths = dict.fromkeys(len(chunk) for chunk in chunks)
     return [[chunk for chunk in chunks if len(chunk) == length] for length in lengths]
+
+
+def _require_samples(count: int, _: nn.Module, args: tuple[Tensor, ...]) -> None:
+    """Require that a layer sees samples on its first axis: where tokens are flattened into it, parts would mix them."""
+    if args[0].shape[0] != count:
+        raise _NoReadingError
 
 
 class _NoReadingError(Exception):

@@ -178,8 +178,8 @@ def train(trainings: Sequence[Training], first: int, last: int, steps: Callable[
         going = [one for one in trainings if not one.diverged]
         if not going:
             return
-        for one in going:
-            one.begin(epoch)
+        for one in trainings:
+            one.begin(epoch)  # all: a recorded step takes those along that have ended, and must not run off their order
         steps(going)
         for one in going:
             one.end()
