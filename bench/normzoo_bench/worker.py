@@ -94,7 +94,7 @@ def _attempt(job: Job, where: str, source_hash: str) -> list[_Ended]:
 
 def _resolved(cell: Cell) -> dict[str, Any]:
     """Say what the settings that are ``auto`` have meant here."""
-    if not isinstance(cell.settings, AccuracySettings):
+    if not isinstance(cell.settings, AccuracySettings) or cell.settings.precision != "auto":
         return {}
     from normzoo_bench.training.trainer import precision
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,10 @@ _TRAIN_ACCURACY = (
     "train_accuracy is the running accuracy of the last epoch: each batch is counted in training mode, before the step "
     "that it makes."
 )
+
+
+_OF_ONE_MEASURE = ("threads", "precision")
+"""What environments hold of one measure's cells only: timings choose their threads, trainings have a precision."""
 
 
 @dataclass(frozen=True)
@@ -183,17 +187,17 @@ def environments(run: Run) -> list[Environment]:
         if record is None or record.status == "skipped" or not record.environment or cell.same_as is not None:
             continue
         if "threads" in record.settings:
-            timed[_key(record.environment, but="threads")] += 1
+            timed[_key(record.environment, but=_OF_ONE_MEASURE)] += 1
         else:
             counts[_key(record.environment)] += 1
-    homes = {_key(json.loads(key), but="threads"): key for key, _ in reversed(counts.most_common())}
+    homes = {_key(json.loads(key), but=_OF_ONE_MEASURE): key for key, _ in reversed(counts.most_common())}
     for key, number in timed.items():
         counts[homes.get(key, key)] += number
     return [Environment(number, _facts(json.loads(key))) for key, number in counts.most_common()]
 
 
-def _key(environment: dict[str, Any], but: str = "") -> str:
-    kept = {key: value for key, value in environment.items() if key != but}
+def _key(environment: dict[str, Any], but: Collection[str] = ()) -> str:
+    kept = {key: value for key, value in environment.items() if key not in but}
     return json.dumps(kept, sort_keys=True, default=str)
 
 

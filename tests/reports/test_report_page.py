@@ -229,14 +229,17 @@ def test_a_skipped_cell_is_of_no_environment(
 def test_threads_are_warned_of_only_where_they_are_no_setting(
     make_run: Callable[..., Path], quick: Suite, measured: Callable[[Cell], Any], accuracy_threads: Any, warned: bool
 ) -> None:
-    """A timing has as many threads as its setting says, a training has the worker's."""
+    """A timing has as many threads as its setting says, a training has the worker's, and alone a precision."""
 
     def measure(cell: Cell) -> dict[str, Any]:
         threads = 4 if cell.measure == "throughput" else accuracy_threads(cell.settings.seed)
-        return measured(cell) | {"environment": {"os": "Linux", "threads": threads}}
+        precision = {} if cell.measure == "throughput" else {"precision": "float32"}
+        return measured(cell) | {"environment": {"os": "Linux", "threads": threads} | precision}
 
     suite = change_suite(quick, seeds=2).model_copy(update={"figures": []})
-    assert ("they differ in threads" in parse(report(make_run(suite, measure))).text) == warned
+    text = parse(report(make_run(suite, measure))).text
+    assert ("they differ in threads" in text) == warned
+    assert ("different environments" in text) == warned
 
 
 def test_an_estimate_names_its_seeds_its_divergences_and_what_it_lacks(
