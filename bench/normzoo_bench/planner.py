@@ -99,28 +99,31 @@ def plan(request: Request) -> Plan:
     check_devices(cells)
     check_normalizers(cells)
     check_data(cells, sources)
-    # what cannot run needs no tuning
-    trials = (
-        trials_of(suite.select, [cell for cell in cells if skip_reason(cell, sources) is None]) if suite.select else []
-    )
-    check_data(trials, sources)
-    _check_tautologies(suite, _marked(cells, sources))
+    marked = _marked(cells, sources)
+    _check_tautologies(suite, marked)
+    trials = _trials(suite, marked, sources)
     if not trials:
-        return Plan(suite, _chosen(_marked(cells, sources), request.cell), sources, request)
-    marked = _measured_once(_marked(trials, sources))
-    if request.cell is not None:
         return Plan(suite, _chosen(marked, request.cell), sources, request)
-    return Plan(suite, [], sources, request, tuple(marked)).tuned({})
+    if request.cell is not None:
+        return Plan(suite, _chosen(trials, request.cell), sources, request)
+    return Plan(suite, [], sources, request, tuple(trials)).tuned({})
+
+
+def _trials(suite: Suite, cells: Sequence[Cell], sources: Mapping[str, Source]) -> list[Cell]:
+    """Give the trials that tune these cells; what cannot run needs no tuning.
+
+    Of two trials that are one computation the second is left out: what it would show is shown by results.
+    """
+    if suite.select is None:
+        return []
+    trials = trials_of(suite.select, [cell for cell in cells if cell.skip is None])
+    check_data(trials, sources)
+    return [dataclasses.replace(trial, same_as=trial.twin_of) for trial in _marked(trials, sources)]
 
 
 def _marked(cells: Sequence[Cell], sources: Mapping[str, Source]) -> list[Cell]:
     """Mark what cannot run, and what is the same computation as another."""
     return mark_same([dataclasses.replace(cell, skip=cell.skip or skip_reason(cell, sources)) for cell in cells])
-
-
-def _measured_once(trials: Sequence[Cell]) -> list[Cell]:
-    """Leave out the second of two trials that are one computation: what it would show is shown by results."""
-    return [dataclasses.replace(trial, same_as=trial.twin_of) for trial in trials]
 
 
 def resolve_device(name: str) -> str:

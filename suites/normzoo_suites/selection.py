@@ -6,7 +6,6 @@ budget. Trials train on a part of the training part and are scored on the rest o
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import math
@@ -56,13 +55,19 @@ def check_select(suite: Suite) -> None:
     """Hold a suite's ``[select]`` to its grids.
 
     Raises:
-        SuiteError: when nothing of the suite can be tuned, a grid sets what is to be tuned, a result's seed is one of
-            the trials', or a trial's settings do not go together.
+        SuiteError: when nothing of the suite can be tuned, a grid or a claim sets what is to be tuned, a result's seed
+            is one of the trials', or the settings of a trial or of a tuned cell do not go together.
 
     """
     select = suite.select
     if select is None:
         return
+    _check_grids(suite, select)
+    _check_claims(suite, select)
+    _check_combinations(suite, select)
+
+
+def _check_grids(suite: Suite, select: Select) -> None:
     tuned = [(number, grid) for number, grid in enumerate(suite.grids) if grid.measure == "accuracy"]
     if not tuned:
         raise SuiteError("[select] tunes trainings, and no grid of this suite measures accuracy", ("select",))
@@ -76,18 +81,25 @@ def check_select(suite: Suite) -> None:
                 f"seed {high} is kept for the trials of [select], which begin at {FIRST_TRIAL_SEED}; use smaller ones",
                 ("grids", number),
             )
+
+
+def _check_claims(suite: Suite, select: Select) -> None:
     for number, claim in enumerate(suite.claims):
         for term in claim.terms:
             for key in select.grid.keys() & term.settings.keys():
                 raise SuiteError(
                     f"the claim {claim.id!r} names {key}, which [select] chooses; leave it out", ("claims", number)
                 )
+
+
+def _check_combinations(suite: Suite, select: Select) -> None:
+    """Build every trial, and every cell with every value that may be chosen for it."""
+    cells = suite.cells()
+    alike = {json.dumps(cell.settings.model_dump(exclude={"seed"}), sort_keys=True): cell for cell in cells}
     try:
-        cells = suite.cells()
         trials(select, cells)
-        alike = {json.dumps(cell.settings.model_dump(exclude={"seed"}), sort_keys=True): cell for cell in cells}
-        for cell in filter(functools.partial(is_tuned, select), alike.values()):
-            for point in combinations(select):
+        for cell, point in itertools.product(alike.values(), combinations(select)):
+            if is_tuned(select, cell):
                 _changed(cell, point)
     except ValidationError as error:
         fault = explain(error, lambda _: AccuracySettings.model_fields)
@@ -132,7 +144,7 @@ def _trial(select: Select, cell: Cell, point: Mapping[str, Value], seed: int) ->
 
 def _changed(cell: Cell, changes: Mapping[str, Any]) -> Cell:
     settings = type(cell.settings).model_validate(cell.settings.model_dump() | dict(changes))
-    return replace(cell, settings=settings)
+    return replace(cell, settings=settings, twin_of=None, same_as=None)  # of which others it is a twin is told anew
 
 
 def choose(select: Select, cells: Sequence[Cell], records: Mapping[str, Record]) -> dict[str, Choice]:
