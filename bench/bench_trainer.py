@@ -94,6 +94,7 @@ def run_of(batch_size: int, images: DataSet) -> tuple[Training, Bare]:
     """Give a training and a bare loop that start alike."""
     settings = cell(batch_size)
     training = accuracy.Run(settings, images).training
+    assert isinstance(training, Training)  # for mypy: it is federated where ranks train by themselves only
     training.begin(0)
     return training, Bare(settings, training)
 

@@ -165,19 +165,28 @@ def create(name: str, num_features: int, **options: Any) -> nn.Module:
         NormalizerOptionError: for an option that it does not have, or a value that it refuses.
 
     """
-    found = card(name)
     check_options(name, options)
+    return build(name, num_features, options)
+
+
+def build(name: str, num_features: int, options: Mapping[str, Any]) -> nn.Module:
+    """Build a normalizer with options that are its own: those asked for, or those that a model's layer had.
+
+    Raises:
+        NormalizerOptionError: for a value that it refuses.
+
+    """
     try:
-        return found.factory(num_features, **options)
+        return card(name).factory(num_features, **options)
     except (TypeError, ValueError) as error:
         raise NormalizerOptionError(f"{name}: {error}") from error
 
 
 def check_options(name: str, options: Iterable[str]) -> None:
-    """Require that a normalizer has these options.
+    """Require that a normalizer has these options; of a mapping, also that ``momentum`` is one.
 
     Raises:
-        NormalizerOptionError: with the nearest known option.
+        NormalizerOptionError: with the nearest known option, or the momentum that is allowed.
 
     """
     known = card(name).options
@@ -186,6 +195,23 @@ def check_options(name: str, options: Iterable[str]) -> None:
             near = difflib.get_close_matches(option, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise NormalizerOptionError(f"{name} has no option {option!r}; {hint}known: {', '.join(known) or 'none'}")
+    if isinstance(options, Mapping) and card(name).built_in:
+        _check_momentum(name, options.get("momentum"))
+
+
+def _check_momentum(name: str, momentum: object) -> None:
+    """Require a weight of the new batch: a number above 0 and at most 1; None is torch's cumulative average.
+
+    Held against what is asked for and not in the layers: one of a user's model may have frozen its statistics with
+    momentum 0, and is converted as it is.
+    """
+    if momentum is None:
+        return
+    if isinstance(momentum, bool) or not isinstance(momentum, int | float) or not 0 < momentum <= 1:
+        raise NormalizerOptionError(
+            f"{name}: momentum is the weight of the new batch in the running statistics, a number above 0 and at most "
+            f"1, got {momentum!r}"
+        )
 
 
 def _same_class(one: type, other: type) -> bool:

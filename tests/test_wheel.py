@@ -20,8 +20,7 @@ from normzoo_suites import load_suite
 HOUSE = Path(__file__).parent.parent
 ROOMS = {"normzoo", "normzoo_bench", "normzoo_suites", "normzoo_reports"}
 NORMALIZERS = {"batch_norm", "sync_batch_norm", "layer_norm", "group_norm", "batch_renorm", "none"}
-
-SUITES = {"quick", "batch_size", "normalization_batch", "group_count", "momentum", "throughput"}
+SUITES = {file.stem for file in (HOUSE / "suites" / "normzoo_suites").glob("*.toml")}
 
 
 def call(*words: str | Path, cwd: Path, **environment: str) -> str:

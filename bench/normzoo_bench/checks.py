@@ -9,8 +9,11 @@ import copy
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 import normzoo
@@ -18,8 +21,10 @@ from normzoo import CannotConvertError, Card, NormalizerOptionError, TooFewValue
 from normzoo_bench import data, models, splits
 from normzoo_bench.data import Source
 from normzoo_bench.errors import UsageError
+from normzoo_bench.processes.check import check as check_processes
 from normzoo_bench.ranks import is_split
 from normzoo_bench.throughput import REFERENCE
+from normzoo_bench.training import effects, online
 from normzoo_bench.training.augment import augmentation
 from normzoo_bench.training.stream import check_augment
 from normzoo_bench.worker import describe
@@ -28,9 +33,13 @@ from normzoo_suites.settings import AccuracySettings, ThroughputSettings
 
 
 def check_devices(cells: Iterable[Cell]) -> None:
-    """Require the devices that cells name; raises UsageError."""
+    """Require the devices that cells name, and as many as their ranks need; raises UsageError."""
+    cells = list(cells)
     if any(cell.settings.device == "cuda" for cell in cells) and not torch.cuda.is_available():
         raise UsageError("device cuda was asked for, and torch finds no CUDA device here; use --device cpu")
+    for cell in cells:
+        if isinstance(cell.settings, AccuracySettings):
+            check_processes(cell.settings)
 
 
 def check_normalizers(cells: Iterable[Cell]) -> None:
@@ -50,6 +59,11 @@ def check_data(cells: Iterable[Cell], sources: Mapping[str, Source]) -> None:
     def present(kind: data.Kind, name: str, seed: int, train_samples: int | str, evaluate_on: str) -> int:
         return data.load_as(kind, name, sources[name].where).present_classes(seed, train_samples, evaluate_on)
 
+    @functools.lru_cache(maxsize=4)  # of arrays
+    def labels(kind: data.Kind, name: str, *part: Any) -> NDArray[np.int64]:
+        return data.load_as(kind, name, sources[name].where).trained_labels(*part)
+
+    split: set[tuple[object, ...]] = set()  # what has been checked: cells of several normalizers share it
     for cell in cells:
         if not isinstance(cell.settings, AccuracySettings):
             continue
@@ -74,8 +88,16 @@ def check_data(cells: Iterable[Cell], sources: Mapping[str, Source]) -> None:
                 f"the {dataset.trained_classes()} classes of {settings.dataset}, and nobody can learn the others; use "
                 "more train_samples"
             )
-        splits.check(settings, classes)
-        (check_augment if settings.data == "stream" else augmentation)(settings.augment)
+        asked = (settings.draw, settings.split, settings.dealing, settings.ranks, settings.batch_size)
+        if (settings.data, settings.dataset, part, asked) not in split:
+            splits.check(settings, functools.partial(labels, settings.data, settings.dataset, *part))
+            split.add((settings.data, settings.dataset, part, asked))
+        if settings.data == "stream":
+            check_augment(settings.augment)
+        else:
+            augmentation(settings.augment).check_fits(dataset.shape)
+        effects.check(settings)
+        online.check(settings)
 
 
 def skip_reason(cell: Cell, sources: Mapping[str, Source]) -> str | None:
@@ -96,10 +118,13 @@ def skip_reason(cell: Cell, sources: Mapping[str, Source]) -> str | None:
         card = normzoo.card(parse_call(settings.normalizer).name)
         if settings.eval_batch_size > dataset.test_size() and "batch" in card.pools:
             return f"eval_batch_size is {settings.eval_batch_size}, and the test part has {dataset.test_size()} samples"
-        dealt = is_split(card, settings.ranks)
-        local = settings.batch_size // settings.ranks if dealt else settings.batch_size
+        if settings.local_epochs and "rank" in card.pools:
+            return f"{card.name} pools over ranks in every step, and ranks that train by themselves do not meet there"
+        dealt = is_split(card, settings.ranks) and not settings.local_epochs
+        local = settings.batch_size // settings.ranks if dealt or settings.local_epochs else settings.batch_size
         # two samples give every statistic two values; only one sample needs a look at the model's smallest map
-        return _model_reason(settings.normalizer, settings.model, dataset.shape, dataset.classes, local == 1, dealt)
+        virtual = dealt and settings.ranks_backend == "virtual"
+        return _model_reason(settings.normalizer, settings.model, dataset.shape, dataset.classes, local == 1, virtual)
     return None
 
 
@@ -120,7 +145,10 @@ def _values_reason(normalizer: str, sizes: tuple[int, ...]) -> str | None:
 def _model_reason(
     normalizer: str, model: str, shape: models.Shape, classes: int, one_sample: bool, dealt: bool
 ) -> str | None:
-    """Convert the model, and try it where one sample makes up a statistic, or samples are dealt to virtual ranks."""
+    """Convert the model, and try it where one sample makes up a statistic, or samples are dealt to virtual ranks.
+
+    A group of channels is a part of one sample, however many there are.
+    """
     call = parse_call(normalizer)
     converted = copy.deepcopy(_checked_model(model, shape, classes))
 
@@ -128,8 +156,8 @@ def _model_reason(
         changed = normzoo.convert(converted, call.name, **call.options)
         if dealt:
             _require_samples_first(changed, normzoo.card(call.name), shape)
-        if one_sample:
-            changed.train()(torch.zeros(1, *shape))
+        if one_sample or "group" in normzoo.card(call.name).pools:
+            changed.train()(torch.zeros(1 if one_sample else 2, *shape))
 
     return _reason(normalizer, attempt)
 

@@ -34,6 +34,10 @@ Set = Annotated[
 ]
 Normalizers = Annotated[str | None, typer.Option(help="What to measure, comma-separated, instead of the suite's own.")]
 Seeds = Annotated[int | None, typer.Option(help="How many seeds, from 0.")]
+Tune = Annotated[
+    list[str] | None,
+    typer.Option("--tune", help="KEY=V1,V2 replaces the values that the suite's tuning tries; off tunes nothing."),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or auto.")]
 CellId = Annotated[str | None, typer.Option("--cell", help="Only the cell whose id starts like this.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -133,17 +137,18 @@ def plan(
     device: Device = None,
     load: Load = None,
     cell: CellId = None,
+    tune: Tune = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/SUITE unless told.")] = None,
     cells: Annotated[bool, typer.Option("--cells", help="List every cell with its id.")] = False,
 ) -> None:
     """Show what a run would measure, what it would skip and why."""
     from normzoo_bench.commands import default_folder
     from normzoo_bench.commands import plan as make
+    from normzoo_bench.plan_table import print_plan
     from normzoo_bench.pool import default_jobs
     from normzoo_bench.store import Store
-    from normzoo_bench.terminal import print_plan
 
-    made = make(suite, **_asked(settings, normalizers, seeds, device, load, cell))
+    made = make(suite, out=out, **_asked(settings, normalizers, seeds, device, load, cell, tune))
     store = Store(out or default_folder(made.suite.name, cell))
     print_plan(out_console, made, store, default_jobs(made.cells), cells)
 
@@ -157,6 +162,7 @@ def run(
     device: Device = None,
     load: Load = None,
     cell: CellId = None,
+    tune: Tune = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/SUITE unless told.")] = None,
     jobs: Annotated[
         int | None, typer.Option(help="Worker processes; one per core, or one on a GPU, unless told.")
@@ -173,7 +179,7 @@ def run(
 
     # a cluster's or a shell's polite kill is the same as Ctrl-C
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    asked = _asked(settings, normalizers, seeds, device, load, cell)
+    asked = _asked(settings, normalizers, seeds, device, load, cell, tune)
     statuses = [status for status in retry.split(",") if status]
     result = measure(suite, out=out, jobs=jobs, timeout=_seconds(timeout), retry=statuses, together=together, **asked)
     if result.interrupted:
@@ -240,25 +246,31 @@ def _asked(
     device: str | None,
     load: list[str] | None,
     cell: str | None,
+    tune: list[str] | None,
 ) -> Asked:
-    from normzoo_bench.errors import UsageError
-
-    changes: dict[str, str] = {}
-    for text in settings or []:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes KEY=VALUE, got {text!r}")
-        if key.strip() in changes:
-            raise UsageError(f"--set {key.strip()}= stands twice; write --set {key.strip()}=one,two")
-        changes[key.strip()] = value
     return {
-        "settings": changes,
+        "settings": _pairs("--set", settings),
         "normalizers": normalizers,
         "seeds": seeds,
         "device": device,
         "load": load or [],
         "cell": cell,
+        "tune": "off" if tune == ["off"] else _pairs("--tune", tune) if tune else None,
     }
+
+
+def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+    from normzoo_bench.errors import UsageError
+
+    pairs: dict[str, str] = {}
+    for text in texts or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"{option} takes KEY=VALUE{', or off alone' * (option == '--tune')}, got {text!r}")
+        if key.strip() in pairs:
+            raise UsageError(f"{option} {key.strip()}= stands twice; write {option} {key.strip()}=one,two")
+        pairs[key.strip()] = value
+    return pairs
 
 
 def _seconds(text: str) -> float:

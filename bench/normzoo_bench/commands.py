@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args
 
 from normzoo_bench.errors import UsageError
 from normzoo_bench.request import Request
-from normzoo_suites import read_run
+from normzoo_suites import Record, read_run
 from normzoo_suites.calls import split_commas
 from normzoo_suites.errors import suggest
 from normzoo_suites.record import Status
+from normzoo_suites.tune import Tune
 
 if TYPE_CHECKING:  # these import torch, which `status` must not
     from normzoo_bench.planner import Plan
@@ -23,7 +24,8 @@ if TYPE_CHECKING:  # these import torch, which `status` must not
 class Asked(TypedDict, total=False):
     """What can be changed of a suite, as keywords of ``plan`` and ``run``; see ``Request``.
 
-    For example ``settings={"epochs": "3", "ranks": "1,5"}, normalizers=["batch_norm", "group_norm"], seeds=4``.
+    For example ``settings={"epochs": "3", "ranks": "1,5"}, normalizers=["batch_norm", "group_norm"], seeds=4``, and
+    ``tune={"learning_rate": "0.03,0.1,0.3"}`` or ``tune="off"``.
     """
 
     settings: Mapping[str, str] | None
@@ -32,6 +34,7 @@ class Asked(TypedDict, total=False):
     device: str | None
     load: Sequence[str | Path]
     cell: str | None
+    tune: Tune | None
 
 
 def _request(suite: str | Path, asked: Asked) -> Request:
@@ -46,19 +49,30 @@ def _request(suite: str | Path, asked: Asked) -> Request:
         device=asked.get("device"),
         load=tuple(map(str, asked.get("load") or ())),
         cell=asked.get("cell"),
+        tune=asked.get("tune"),
     )
 
 
-def plan(suite: str | Path, **asked: Unpack[Asked]) -> Plan:
-    """Plan a suite; the keywords are those of ``Asked``.
+def plan(suite: str | Path, *, out: str | Path | None = None, **asked: Unpack[Asked]) -> Plan:
+    """Plan a suite.
+
+    Args:
+        suite: a built-in suite's name or the path of a TOML file.
+        out: the run folder; where one cell of a tuned suite is asked for, its trials say what was chosen for the cell.
+        **asked: the keywords of ``Asked``.
 
     Raises:
         UsageError, SuiteError: for whatever of it cannot be done.
 
     """
     from normzoo_bench.planner import plan as make
+    from normzoo_bench.store import Store
 
-    return make(_request(suite, asked))
+    def recorded(made: Plan) -> Mapping[str, Record]:
+        folder = Path(out) if out is not None else default_folder(made.suite.name, made.request.cell)
+        return Store(folder).finished(made, frozenset(), made.trials)[0]
+
+    return make(_request(suite, asked), recorded)
 
 
 def run(
@@ -99,7 +113,7 @@ def run(
     for status_ in retry:
         if status_ not in known:
             raise UsageError(f"unknown status {status_!r} to retry; {suggest(status_, known)}")
-    made = plan(suite, **asked)
+    made = plan(suite, out=out, **asked)
     folder = Path(out) if out is not None else default_folder(made.suite.name, made.request.cell)
     return run_plan(made, folder, Options(jobs, timeout, frozenset(retry), together))
 

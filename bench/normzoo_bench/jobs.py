@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 
 from normzoo_bench.worker import Job
 from normzoo_suites import Cell
-from normzoo_suites.settings import AccuracySettings
+from normzoo_suites.settings import READ_AFTERWARDS, AccuracySettings
 
 
 def jobs(cells: Iterable[Cell], together: int = 1) -> list[Job]:
     """Group cells, in the order of their first ones.
 
-    Cells that differ in ``eval_batch_size`` alone read one training. On CUDA up to ``together`` seeds that differ in
-    nothing else train side by side.
+    Cells that differ only in what is read afterwards share one training. On CUDA up to ``together`` seeds that differ
+    in nothing else train side by side.
     """
     trainings: dict[str, list[Cell]] = {}
     for cell in cells:
@@ -25,7 +25,7 @@ def _training(cell: Cell) -> str:
     """Name the training that a cell reads."""
     if not isinstance(cell.settings, AccuracySettings):
         return cell.id
-    return f"{cell.protocol} {cell.settings.model_dump_json(exclude={'eval_batch_size'})}"
+    return f"{cell.protocol} {cell.settings.model_dump_json(exclude=set(READ_AFTERWARDS))}"
 
 
 def _grouped(trainings: list[list[Cell]], together: int) -> Iterator[list[list[Cell]]]:
@@ -33,7 +33,7 @@ def _grouped(trainings: list[list[Cell]], together: int) -> Iterator[list[list[C
     for cells in trainings:
         settings = cells[0].settings
         on_cuda = isinstance(settings, AccuracySettings) and settings.device == "cuda"
-        key = f"{cells[0].protocol} {settings.model_dump_json(exclude={'seed', 'eval_batch_size'})}" if on_cuda else ""
+        key = f"{cells[0].protocol} {settings.model_dump_json(exclude={*READ_AFTERWARDS, 'seed'})}" if on_cuda else ""
         alike.setdefault(key or cells[0].id, []).append(cells)
     for group in alike.values():
         yield from (group[start : start + together] for start in range(0, len(group), together))

@@ -121,9 +121,13 @@ class Parted(Generic[P]):
 
     def present_classes(self, seed: int, train_samples: int | str, evaluate_on: str = "test") -> int:
         """Count the classes that occur in one seed's training part; reads no images."""
+        return len(np.unique(self.trained_labels(seed, train_samples, evaluate_on)))
+
+    def trained_labels(self, seed: int, train_samples: int | str, evaluate_on: str = "test") -> NDArray[np.int64]:
+        """Give the labels of one seed's training part, int64 [n]; reads no images."""
         train, _ = self._positions(seed, train_samples, evaluate_on)
-        labels = self.train.labels.numpy()
-        return len(np.unique(labels if train is None else labels[train]))
+        labels: NDArray[np.int64] = self.train.labels.numpy()
+        return labels if train is None else labels[train]
 
     def _positions(
         self, seed: int, train_samples: int | str, evaluate_on: str

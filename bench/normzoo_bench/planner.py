@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from normzoo_suites.run_folder import share_records
 from normzoo_suites.selection import choose, resolve
 from normzoo_suites.selection import trials as trials_of
 from normzoo_suites.settings import AccuracySettings
+from normzoo_suites.tune import told_untuned
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Plan:
         cells: its cells, in the order of measuring; of a suite that is tuned, those whose tuning is known.
         trials: what is trained before, to tune them.
         waiting: how many cells wait for what their trials choose.
+        untuned: what the suite tunes and this request does not, in words, or empty.
         sources: by a data set's name in settings, where it is loaded from here.
         request: what was asked for, as it was asked.
 
@@ -49,6 +51,7 @@ class Plan:
     request: Request
     trials: tuple[Cell, ...] = ()
     waiting: int = 0
+    untuned: str = ""
 
     def dataset(self, cell: Cell) -> DataSet | StreamedSet | None:
         """Give a cell's data set, or None where it needs none."""
@@ -72,8 +75,16 @@ class Plan:
         return dataclasses.replace(self, cells=_marked(cells, self.sources), waiting=len(drafts) - len(cells))
 
 
-def plan(request: Request) -> Plan:
+Recorded = Callable[["Plan"], Mapping[str, Record]]
+"""Gives the records that a plan's trials have by now, by id."""
+
+
+def plan(request: Request, recorded: Recorded = lambda _: {}) -> Plan:
     """Plan a suite: everything that can be known to be wrong is said here, before anything is measured.
+
+    Args:
+        request: what is asked.
+        recorded: asked where a single cell is wanted, which trials may have to choose first.
 
     Raises:
         UsageError, SuiteError: for whatever of the request cannot be done.
@@ -87,13 +98,16 @@ def plan(request: Request) -> Plan:
         # resolved, so that the command in a record asks for the same cells on every machine
         request = dataclasses.replace(request, device=resolve_device(request.device))
         changes["device"] = str(request.device)
+    own = load_suite(request.suite)
     suite = change_suite(
-        load_suite(request.suite),
+        own,
         changes,
         request.normalizers,
         request.seeds,
         add_normalizers=loaded if request.normalizers is None and "normalizer" not in changes else (),
+        tune=request.tune,
     )
+    untuned = told_untuned(own, suite)
     suite, sources = _named_data(suite)
     cells = suite.cells()
     check_devices(cells)
@@ -102,11 +116,11 @@ def plan(request: Request) -> Plan:
     marked = _marked(cells, sources)
     _check_tautologies(suite, marked)
     trials = _trials(suite, marked, sources)
-    if not trials:
-        return Plan(suite, _chosen(marked, request.cell), sources, request)
-    if request.cell is not None:
-        return Plan(suite, _chosen(trials, request.cell), sources, request)
-    return Plan(suite, [], sources, request, tuple(trials)).tuned({})
+    whole = Plan(suite, [] if trials else marked, sources, request, tuple(trials), untuned=untuned)
+    if request.cell is None:
+        return whole.tuned({})
+    whole = whole.tuned(recorded(whole) if trials else {})
+    return Plan(suite, _chosen(whole, request.cell), sources, request)
 
 
 def _trials(suite: Suite, cells: Sequence[Cell], sources: Mapping[str, Source]) -> list[Cell]:
@@ -154,18 +168,25 @@ def mark_same(cells: Sequence[Cell]) -> list[Cell]:
 
 def _ranks_cannot_matter(cell: Cell) -> bool:
     settings = cell.settings
-    if not isinstance(settings, AccuracySettings) or (settings.split, settings.dealing) != ("iid", "shuffled"):
+    if not isinstance(settings, AccuracySettings) or settings.local_epochs or settings.effects != "none":
+        return False
+    if (settings.split, settings.dealing) != ("iid", "shuffled"):
         return False
     return not is_split(normzoo.card(parse_call(settings.normalizer).name), ranks=2)
 
 
-def _chosen(cells: list[Cell], wanted: str | None) -> list[Cell]:
-    if wanted is None:
-        return cells
+def _chosen(plan: Plan, wanted: str) -> list[Cell]:
+    cells = [*plan.trials, *plan.cells]
     found = [cell for cell in cells if cell.id.startswith(wanted)]
     if len(found) != 1:
         what = "no cell" if not found else f"{len(found)} cells"
-        raise UsageError(f"{what} with an id that starts with {wanted!r}; `normzoo plan --cells` lists the ids")
+        wait = (
+            f", but for the {plan.waiting} whose trials have not chosen yet: name the run folder that has the trials "
+            f"with --out, or what was chosen with --set {next(iter(plan.suite.select.grid))}="
+            if plan.waiting and plan.suite.select
+            else ""
+        )
+        raise UsageError(f"{what} with an id that starts with {wanted!r}; `normzoo plan --cells` lists the ids{wait}")
     if found[0].same_as:
         return [cell for cell in cells if cell.id == found[0].same_as] + found
     return found

@@ -19,6 +19,7 @@ from normzoo import plugins
 from normzoo_bench.environment import environment
 from normzoo_bench.jobs import apart, jobs
 from normzoo_bench.planner import Plan, source_hash
+from normzoo_bench.processes import machines
 from normzoo_bench.result import Result
 from normzoo_bench.worker import Job, Outcome, describe, run_job, start
 from normzoo_suites import Cell, parse_call
@@ -56,8 +57,11 @@ def outcomes(plan: Plan, cells: list[Cell], options: Options) -> Iterator[tuple[
     """Yield every cell with how it ended, as they end; timed cells last and one at a time.
 
     Normalizers from outside have workers of their own, each its own: whatever one does to its process, no other
-    normalizer is measured there.
+    normalizer is measured there. Under torchrun there are no workers: this process is one of a cell's ranks.
     """
+    if machines.joined():
+        yield from machines.outcomes(plan, cells)
+        return
     owners: dict[str, list[Cell]] = {}
     for cell in cells:
         owners.setdefault(_owner(cell), []).append(cell)
@@ -156,8 +160,9 @@ def _pool(plan: Plan, options: Options, first: Cell, count: int) -> Iterator[Cal
 
 
 def default_jobs(cells: Iterable[Cell]) -> int:
-    """Give how many workers suit these cells: one per core, or a single one where they share a GPU."""
-    if any(cell.settings.device == "cuda" for cell in cells):
+    """Give how many workers suit these cells: one per core, or a single one where a GPU or all cores are shared."""
+    settings = [cell.settings for cell in cells]
+    if any(one.device == "cuda" or getattr(one, "ranks_backend", "virtual") == "process" for one in settings):
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

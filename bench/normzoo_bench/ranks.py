@@ -15,7 +15,8 @@ from torch.func import functional_call
 from normzoo import Card
 from normzoo.convert import move_surroundings
 
-Buffers = Literal["rank0", "mean"]
+Buffers = Literal["rank0", "mean", "local"]
+"""As in the settings; ``local`` ones are of ranks that train by themselves, and no layer here meets it."""
 
 
 CALLS = 4
@@ -46,10 +47,11 @@ class VirtualRanks(nn.Module):
             return y
         if self.states.keys() != dict(self.inner.named_buffers()).keys():
             raise ValueError("a buffer that is made or removed in forward cannot be kept per rank; register it at once")
-        if self.folds and not x.is_contiguous() and self.ranks > CALLS:
+        folds = self.folds and x.shape[0] % self.ranks == 0  # parts of different sizes go one by one
+        if folds and not x.is_contiguous() and self.ranks > CALLS:
             y = torch.empty_like(x).copy_(self._folded(x.contiguous()))
         else:
-            y = self._folded(x) if self.folds and x.is_contiguous() else self._one_by_one(x)
+            y = self._folded(x) if folds and x.is_contiguous() else self._one_by_one(x)
         if self.tied:
             self._tie()
         return y

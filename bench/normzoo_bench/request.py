@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from normzoo_suites.calls import split_commas
+from normzoo_suites.tune import Tune
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Request:
         device: ``cpu``, ``cuda`` or ``auto``; None for what the suite says.
         load: Python files with normalizers.
         cell: the beginning of one cell's id; None for all.
+        tune: by setting, the comma-separated values that are tried instead of the suite's own; ``off`` tunes nothing.
 
     """
 
@@ -32,6 +34,7 @@ class Request:
     device: str | None = None
     load: tuple[str, ...] = ()
     cell: str | None = None
+    tune: Tune | None = None
 
     def command(self, cell: str | None = None, out: str | None = None, tuned: Mapping[str, str] | None = None) -> str:
         """Give the command line that asks the same, for one cell where its id is given, and what has tuned it.
@@ -41,6 +44,7 @@ class Request:
         words = ["normzoo", "run", _shown(self.suite)]
         for key, value in {**self.settings, **(tuned or {})}.items():
             words += ["--set", f"{key}={_shown(value)}"]
+        words += [] if tuned else self._tune_words()  # what is set is tuned no more
         if self.normalizers is not None:
             words += ["--normalizers", ",".join(self.normalizers)]
         for option, given in (("--seeds", self.seeds), ("--device", self.device)):
@@ -51,6 +55,11 @@ class Request:
         words += ["--cell", wanted] if wanted else []
         words += ["--out", _shown(out)] if out else []
         return shlex.join(words)
+
+    def _tune_words(self) -> list[str]:
+        if self.tune is None or isinstance(self.tune, str):
+            return ["--tune", self.tune] if self.tune else []
+        return [word for key, values in self.tune.items() for word in ("--tune", f"{key}={values}")]
 
 
 def _shown(text: str) -> str:

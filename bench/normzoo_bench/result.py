@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from normzoo import Card
+from normzoo_suites.record import Status
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Result:
         series: a number per epoch, by name.
         samples: raw samples, by name.
         options: the normalizer's options as it was built.
+        split: which rank owned which data; see ``normzoo_suites.Record``.
 
     """
 
@@ -27,6 +29,7 @@ class Result:
     series: dict[str, list[float]] = field(default_factory=dict)
     samples: dict[str, list[float]] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    split: dict[str, Any] = field(default_factory=dict)
 
 
 class Diverged(Exception):  # noqa: N818  # not an error: a result
@@ -36,9 +39,21 @@ class Diverged(Exception):  # noqa: N818  # not an error: a result
         super().__init__(reason)
         self.result = result
 
+    def __reduce__(self) -> tuple[type[Diverged], tuple[str, Result]]:
+        # as exceptions are pickled, its second argument would be lost
+        return type(self), (str(self), self.result)
+
 
 class CannotRun(Exception):  # noqa: N818  # not an error: a result
     """The cell asks for what its normalizer or machine cannot do; it is recorded as skipped."""
+
+
+class RankFailed(Exception):  # noqa: N818  # a result, too: how the process of one rank has ended the cell
+    """The process of a rank died, or raised; ``status`` is the cell's."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 def options_as_built(layers: Iterable[nn.Module], card: Card) -> dict[str, Any]:

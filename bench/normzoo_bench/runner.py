@@ -19,7 +19,7 @@ from normzoo_bench.result import Result
 from normzoo_bench.store import Store, data_fingerprint
 from normzoo_bench.worker import Outcome
 from normzoo_suites import FINAL, Cell, Record, parse_call, read_run
-from normzoo_suites.selection import edge_warnings
+from normzoo_suites.selection import edge_warnings, lost_warnings
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,8 @@ class _Work:
         """Measure the trials that have no record, and tune the plan by all of them."""
         known, _ = self.store.finished(self.plan, frozenset(), self.plan.trials)
         self._describe(known)
+        if self.plan.untuned:
+            self.console.print(self.plan.untuned, style="yellow", markup=False, highlight=False)
         if self.plan.trials:
             trials = self.plan.to_do(self.plan.trials)
             left = sum(trial.id not in known for trial in trials)
@@ -98,8 +100,9 @@ class _Work:
         self.store.describe(self.plan, self.plan.request.command(out=str(self.store.folder)))
 
     def _warn(self) -> None:
-        """Say which choices lie on the edge of what was tried."""
-        for line in edge_warnings(read_run(self.store.folder).choices().values()):
+        """Say which choices lie on the edge of what was tried, and which values have no score."""
+        choices = read_run(self.store.folder).choices().values()
+        for line in (*edge_warnings(choices), *lost_warnings(choices)):
             self.console.print(line, style="yellow", markup=False, highlight=False)
 
     def measure(self, cells: Sequence[Cell]) -> dict[str, Record]:
@@ -150,6 +153,7 @@ def _record(plan: Plan, cell: Cell, outcome: Outcome) -> Record:
         card=_card(call.name) | {"options": dict(call.options) | outcome.result.options},
         source_hash=source_hash(cell),
         data_fingerprint=data_fingerprint(plan, cell),
+        split=outcome.result.split,
         environment=outcome.environment | {"threads": getattr(cell.settings, "threads", 1)},
         seconds=round(outcome.seconds, 4),
         command=plan.request.command(cell.id, tuned=_tuned(plan, cell)),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from normzoo_bench.errors import UsageError
 from normzoo_bench.planner import Plan, source_hash
@@ -90,7 +91,9 @@ class Store:
 
     def _is_part(self, plan: Plan, before: dict[str, Any]) -> bool:
         known = {cell["id"] for cell in (*before.get("cells", []), *before.get("trials", []))}
-        return plan.request.cell is not None and {cell.id for cell in plan.cells} <= known
+        # a cell that waited for its trials is not among them yet
+        ours = {cell.id for cell in plan.cells} <= known or before.get("suite") == plan.suite.to_json()
+        return plan.request.cell is not None and ours
 
     def _content(self, plan: Plan, command: str) -> dict[str, Any]:
         return {
@@ -99,6 +102,7 @@ class Store:
             "cells": [cell.to_json() for cell in plan.cells],
             "trials": [cell.to_json() for cell in plan.trials],
             "waiting": plan.waiting,
+            "sources": {trial.settings.normalizer: source_hash(trial) for trial in plan.trials},
             "looks": self._looks,
             "command": command,
         }
@@ -135,7 +139,8 @@ class Store:
         """Give the records that count for this plan, or for these cells of it, by id; and why others cannot be read.
 
         A record counts while the normalizer's source and the data are what they were, unless its status is one to
-        ``retry``. (Protocol, settings and device are in its id.)
+        ``retry``. (Protocol, settings and device are in its id.) What a plan has skipped, and this one would measure,
+        counts as not measured: it was never tried.
         """
         cells = {cell.id: cell for cell in plan.to_do(among)}
         records, unreadable = read_records(self.folder, list(cells))
@@ -143,7 +148,8 @@ class Store:
             cell_id: record
             for cell_id, record in records.items()
             if record.status not in retry
-            and (record.measure, record.settings) == (cells[cell_id].measure, cells[cell_id].settings.model_dump())
+            and not (record.status == "skipped" and record.seconds == 0)  # skipped in a plan, which takes no time
+            and _asks(record, cells[cell_id])
             and record.source_hash == source_hash(cells[cell_id])
             and record.data_fingerprint == data_fingerprint(plan, cells[cell_id])
         }
@@ -163,6 +169,16 @@ class Store:
             raise UsageError(f"{error}, or choose another folder with --out") from None
         except (OSError, ValueError):
             return {}
+
+
+def _asks(record: Record, cell: Cell) -> bool:
+    """Tell whether a record is of this cell; what a setting that it did not know yet is now, it was by default."""
+    if record.measure != cell.measure:
+        return False
+    try:
+        return type(cell.settings).model_validate(record.settings) == cell.settings
+    except ValidationError:
+        return False
 
 
 def data_fingerprint(plan: Plan, cell: Cell) -> str:

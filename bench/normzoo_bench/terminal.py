@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from normzoo import Card
     from normzoo.contract import Finding
     from normzoo_bench.commands import RunStatus
-    from normzoo_bench.planner import Plan
-    from normzoo_bench.store import Store
     from normzoo_reports import Estimate, Pivot, Summary
     from normzoo_reports.results import Verdict
     from normzoo_suites import Suite
     from normzoo_suites.select import Select
+
+
+_COLUMN = 13  # letters of a table's column that is one of many
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> Table:
@@ -109,7 +110,7 @@ def print_suite(console: Console, suite: Suite) -> None:
         rows = [(key, ", ".join(map(str, values))) for key, values in grid.values().items()]
         console.print(table(f"grid {number}: {grid.measure}", ["setting", "values"], rows))
     if suite.select is not None:
-        console.print(f"tuning: {_tuning(suite.select)}", markup=False, highlight=False)
+        console.print(f"tuning: {tuning_text(suite.select)}", markup=False, highlight=False)
     for number, claim in enumerate(suite.claims, start=1):
         margin = f"more than {claim.margin:g}" if claim.is_ == "higher" else f"within ± {claim.margin:g}"
         console.print(f"claim {number}: {claim.says}", markup=False, highlight=False)
@@ -128,81 +129,11 @@ def print_findings(console: Console, found: Mapping[str, Sequence[Finding]]) -> 
         console.print(f"{name}: {faults or 'no'} fault{'' if faults == 1 else 's'} in {len(findings)} checks\n")
 
 
-def print_plan(console: Console, plan: Plan, store: Store, jobs: int, cells: bool) -> None:
-    """Show what a run would do, what it would skip and why, and how long it may take."""
-    from normzoo_suites.claims import seeds_needed
-
-    known, _ = store.finished(plan, frozenset(), plan.trials)
-    plan = plan.tuned(known)
-    _print_trials(console, plan, known)
-    finished, unreadable = store.finished(plan, frozenset())
-    finished |= known
-    to_do = [cell for cell in (*plan.to_do(plan.trials), *plan.to_do()) if cell.id not in finished]
-    same = sum(cell.same_as is not None for cell in plan.cells)
-    skipped = [cell for cell in plan.cells if cell.skip]
-    console.print(
-        f"{plan.suite.name}: {len(plan.cells) + plan.waiting} cells: "
-        f"{sum(cell.id not in finished for cell in plan.to_do())} to do, {len(finished) - len(known)} done, "
-        f"{same} the same computation as another, {len(skipped)} skipped"
-        + (f", {plan.waiting} that wait for their trials" if plan.waiting else ""),
-        highlight=False,
-    )
-    reasons = {cell.skip: [c.settings.normalizer for c in skipped if c.skip == cell.skip] for cell in skipped}
-    for reason, who in reasons.items():
-        console.print(
-            f"  skipped ×{len(who)}: {', '.join(dict.fromkeys(who))}: {reason}", markup=False, highlight=False
-        )
-    for name in unreadable:
-        console.print(f"  {name} cannot be read and is measured again", markup=False)
-    asked = plan.suite.cells()
-    seeds = len({getattr(cell.settings, "seed", 0) for cell in asked if cell.measure == "accuracy"})
-    needed = seeds_needed(len(plan.suite.claims))
-    if plan.suite.claims and seeds < needed:
-        console.print(
-            f"{seeds} seeds cannot decide any of {len(plan.suite.claims)} claims; {needed} can", highlight=False
-        )
-    measures = [cell.measure for cell in to_do] + ["accuracy"] * plan.waiting
-    times = {one: [record.seconds for record in finished.values() if record.measure == one] for one in measures}
-    left = [sum(times[one]) / len(times[one]) for one in measures if times[one]]
-    if measures and len(left) == len(measures):
-        console.print(f"about {sum(left) / jobs:.0f} s with {jobs} workers, by the cells done so far", highlight=False)
-    elif measures:
-        console.print("no estimate of the time: no such cell was measured in this folder yet", highlight=False)
-    if cells:
-        rows = [
-            (c.id, c.measure, _told(c.settings.model_dump(exclude_defaults=True)), _state(c, finished))
-            for c in (*plan.trials, *plan.cells)
-        ]
-        console.print(table("", ["id", "measure", "settings", "state"], rows))
-
-
-def _print_trials(console: Console, plan: Plan, known: Mapping[str, Any]) -> None:
-    """Say what is trained before anything is measured."""
-    select = plan.suite.select
-    if select is None or not plan.trials:
-        return
-    trials = plan.to_do(plan.trials)
-    console.print(
-        f"tuning: {_tuning(select)}: {len(trials)} trials, {sum(trial.id in known for trial in trials)} done",
-        markup=False,
-        highlight=False,
-    )
-
-
-def _tuning(select: Select) -> str:
+def tuning_text(select: Select) -> str:
+    """Say what is tried, with which budget, and what decides."""
     tried = ", ".join(f"{key} of {', '.join(map(str, values))}" for key, values in select.grid.items())
     budget = "".join(f", {key} {value}" for key, value in select.fixed.items())
     return f"{tried}, each with {select.seeds} seed{'' if select.seeds == 1 else 's'}{budget}, by {select.metric}"
-
-
-def _told(settings: dict[str, Any]) -> str:
-    return " ".join(f"{key}={value}" for key, value in settings.items())
-
-
-def _state(cell: Any, finished: dict[str, Any]) -> str:
-    if cell.same_as:
-        return f"same as {cell.same_as}"
-    return "skipped" if cell.skip else finished[cell.id].status if cell.id in finished else "to do"
 
 
 def print_status(console: Console, found: RunStatus) -> None:
@@ -224,8 +155,7 @@ def print_status(console: Console, found: RunStatus) -> None:
 
 def _pivot(console: Console, pivot: Pivot) -> Table:
     """Make the accuracy table: with intervals where the terminal is wide enough, else without."""
-    # one line per part of a condition, so that the columns stay narrow
-    columns = [column.replace(", ", ",\n").replace(" (", "\n(") for column in pivot.columns]
+    columns = ["\n".join(lines) for lines in pivot.broken_columns(_COLUMN)]
 
     def made(with_interval: bool) -> Table:
         def text(value: Estimate | str) -> str:
@@ -239,6 +169,18 @@ def _pivot(console: Console, pivot: Pivot) -> Table:
     return wide if needed <= console.width else made(False)
 
 
+def _print_parts(console: Console, pivot: Pivot, title: bool = True) -> None:
+    """Print a table in as many pieces as the width asks for."""
+    names = max(len("normalizer"), *(len(name) for name, _ in pivot.rows))
+    for number, part in enumerate(pivot.parts(max(1, (console.width - names - 2) // (_COLUMN + 2)))):
+        shown = _pivot(console, part)
+        if number or not title:
+            shown.title = None
+        if number:
+            console.print()
+        console.print(shown)
+
+
 def _published(verdict: Verdict) -> str:
     return f"published: {verdict.published_text}" if verdict.published_text else ""
 
@@ -246,23 +188,19 @@ def _published(verdict: Verdict) -> str:
 def print_summary(console: Console, found: Summary) -> None:
     """Show what a run found: accuracy by condition, speed, claims."""
     if found.accuracy:
-        console.print(_pivot(console, found.accuracy))
+        _print_parts(console, found.accuracy)
     if found.speed:
         console.print()
         console.print("time of a layer, as a multiple of batch norm's; the geometric mean over layers", style="bold")
-        # a name and a column take 20 characters each
-        for part in found.speed.parts(max(1, console.width // 20 - 1)):
-            shown = _pivot(console, part)
-            shown.title = None
-            console.print(shown)
+        _print_parts(console, found.speed, title=False)
         if found.speed_note:
             console.print(found.speed_note, markup=False, highlight=False)
-    if found.verdicts:
+    if found.asked:
         console.print()
         rows = [
             [one.outcome, f"{one.claim.says} {'; '.join(filter(None, (one.effect_text, one.reason, _published(one))))}"]
-            for one in found.verdicts
+            for one in found.asked
         ]
         console.print(table("claims", ["verdict", "claim and effect"], rows))
-    if found.look:
-        console.print(found.look, markup=False, highlight=False)
+    for line in filter(None, (found.not_asked, found.look, *found.tuning)):
+        console.print(line, markup=False, highlight=False)

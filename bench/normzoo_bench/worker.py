@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import os
 import re
+import shutil
 import threading
 import time
 import traceback
@@ -13,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from normzoo_bench.result import CannotRun, Diverged, Result
+from normzoo_bench.result import CannotRun, Diverged, RankFailed, Result
 from normzoo_suites import Cell, parse_call
 from normzoo_suites.record import Status
 from normzoo_suites.settings import AccuracySettings, ThroughputSettings
 
 Job = tuple[Cell, ...]
 """Cells that are measured together: they share one training, or train side by side."""
+
+WANTED = "wanted"  # by its file of this name a folder says that those who work for it are to go on
 
 LONGEST = 2000  # characters of an error's text that a record keeps
 
@@ -35,9 +38,13 @@ class Outcome:
     seconds: float
 
 
-def start(parent: int, load: tuple[str, ...]) -> None:
-    """Prepare a worker: one thread, the plugins, and an end when the runner has died."""
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+def start(parent: int, load: tuple[str, ...], folder: Path | None = None) -> None:
+    """Prepare a worker: one thread, the plugins, and an end when the runner has died.
+
+    With a ``folder`` it is one of several that work together: it ends when the file ``WANTED`` there is gone, too, and
+    removes the folder when the runner is.
+    """
+    threading.Thread(target=_end_with, args=(parent, folder), daemon=True).start()
     # what a normalizer prints must not tear the progress display apart
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
@@ -52,10 +59,12 @@ def start(parent: int, load: tuple[str, ...]) -> None:
             plugins.load(path)
 
 
-def _end_with(parent: int) -> None:
+def _end_with(parent: int, folder: Path | None) -> None:
     """End this process, in the middle of a cell too, once the runner is gone; records are the runner's to write."""
-    while os.getppid() == parent:
+    while os.getppid() == parent and (folder is None or (folder / WANTED).exists()):
         time.sleep(0.5)
+    if folder is not None and os.getppid() != parent:
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 
@@ -84,8 +93,10 @@ def _attempt(job: Job, where: str, source_hash: str) -> list[_Ended]:
         return _measure(job, where)
     except CannotRun as error:
         ended: _Ended = ("skipped", str(error), Result({}))
+    except RankFailed as error:
+        ended = (error.status, str(error), Result({}))
     except BaseException as error:  # whatever a normalizer does, SystemExit too: the run goes on, the record says it
-        if _out_of_memory(error):
+        if out_of_memory(error):
             ended = ("oom", str(error).partition("\n")[0], Result({}))
         else:
             ended = ("error", describe(error, _file(job[0])), Result({}))
@@ -139,7 +150,8 @@ def _told(ended: Result | Diverged | CannotRun) -> _Ended:
     return ("skipped", str(ended), Result({})) if isinstance(ended, CannotRun) else ("ok", "", ended)
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that there is no memory left, the device's or the machine's."""
     import torch
 
     # the CPU's allocator raises a bare RuntimeError

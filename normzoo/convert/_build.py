@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from normzoo.convert._layout import surround
 from normzoo.convert._read import NormLayer, RefusedError
-from normzoo.registry import NormalizerOptionError, card, create
+from normzoo.registry import NormalizerOptionError, card
+from normzoo.registry import build as build_normalizer
 
 
 def build(old: NormLayer, normalizer: str, options: Mapping[str, Any], like: Tensor | None) -> nn.Module:
@@ -59,7 +60,7 @@ def _check_can_stay(old: NormLayer, normalizer: str, options: Mapping[str, Any])
 
 def _create(old: NormLayer, normalizer: str, options: Mapping[str, Any]) -> nn.Module:
     try:
-        return create(normalizer, old.num_features, **options)
+        return build_normalizer(normalizer, old.num_features, options)
     except NormalizerOptionError as error:
         raise RefusedError(str(error)) from error
 

@@ -24,8 +24,9 @@ from normzoo_reports.svg import to_svg
 BATCH_LIKE = ("local_batch", "batch_size", "ranks")
 """Settings that grow by factors: their axis is logarithmic with base 2."""
 
+_LETTERS = 84  # that stand side by side under a figure
 _DODGE = 0.03  # in doublings: series of equal accuracy would else hide one another
-_LOOK: Any = {  # newer matplotlib types every key, older ones know less of them
+LOOK: Any = {  # newer matplotlib types every key, older ones know less of them
     "svg.fonttype": "none",
     "svg.hashsalt": "normzoo",
     "text.parse_math": False,  # a name may hold a dollar sign
@@ -73,7 +74,7 @@ def draw(panel: Panel, rows: pd.DataFrame, prefix: str, title: str) -> str:
     series = looks(panel.hue, dict.fromkeys(present[panel.hue]))
     facets = list(dict.fromkeys(present[panel.facet])) if panel.facet else [None]
     # only here are matplotlib's settings changed, and they are put back
-    with mpl.rc_context(_LOOK), warnings.catch_warnings():
+    with mpl.rc_context(LOOK), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's browser picks the font, not matplotlib
         figure, axes = _canvas(panel, len(facets), present)
         for ax, facet in zip(axes, facets, strict=True):
@@ -159,6 +160,7 @@ def _bar(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) ->
         legend=False,
         ax=ax,
     )
+    _wrap_ticks(ax)
     ax.grid(visible=False, axis="x")
     _axes_words(ax, panel.category, panel.value)
     if words.has_chance(panel.value):
@@ -167,6 +169,15 @@ def _bar(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) ->
         if len(chance) == 1:
             ax.axhline((level := float(chance.pop())), color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
             ax.annotate("chance", (1.005, level), xycoords=("axes fraction", "data"), va="center", size=8)
+
+
+def _wrap_ticks(ax: Axes) -> None:
+    """Break long names under bars into lines that leave their neighbours room."""
+    ticks, names = ax.get_xticks(), [tick.get_text() for tick in ax.get_xticklabels()]
+    columns = ax.get_subplotspec().get_gridspec().ncols  # type: ignore[union-attr]  # every panel stands in a grid
+    room = max(8, _LETTERS // (columns * max(1, len(names))))
+    size = 10 if room > 12 else 8.5
+    ax.set_xticks(ticks, ["\n".join(words.broken(name, room)) for name in names], fontsize=size)
 
 
 def _point(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
 from normzoo_reports import words
 from normzoo_suites import Cell, Record, Run
+from normzoo_suites.readings import missing
 from normzoo_suites.selection import condition, is_tuned
 from normzoo_suites.settings import MEASURES
 
@@ -132,20 +133,8 @@ def _diverged_as_chance(table: pd.DataFrame) -> pd.DataFrame:
 
 
 _OF_ALL = ("test_accuracy", "validation_accuracy", "train_accuracy")
-_ASKED_BY: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "test_accuracy": ("evaluate_on", lambda part: part == "test"),
-    "validation_accuracy": ("evaluate_on", lambda part: part == "validation"),
-    "test_accuracy_population": ("readings", lambda readings: readings == "all"),
-    "test_accuracy_batch": ("readings", lambda readings: readings == "all"),
-    "test_accuracy_mean_buffers": ("ranks", lambda ranks: ranks > 1),
-    "test_accuracy_frozen": ("frozen_from", lambda share: share < 1),
-    "test_accuracy_ema": ("ema", lambda decay: decay > 0),
-}
-"""By reading, the setting that asks for it, and whether a value of it does."""
 
 
 def _asked(table: pd.DataFrame, metric: str) -> pd.Series:
-    if metric not in _ASKED_BY:
-        return pd.Series(data=True, index=table.index)
-    key, asks = _ASKED_BY[metric]
-    return table[key].map(asks, na_action="ignore").eq(other=True)
+    """Tell by row whether its settings ask for a reading."""
+    return pd.Series([not missing(metric, row) for row in records(table)], index=table.index)

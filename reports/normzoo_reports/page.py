@@ -11,11 +11,11 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from normzoo_reports import sections, style, words
+from normzoo_reports import sections, splits, style, words
 from normzoo_reports.digest import summarize
 from normzoo_reports.figures import show_figure
 from normzoo_reports.load import load_frame
-from normzoo_reports.readings import explained, readings
+from normzoo_reports.readings import explained, readings, streams
 from normzoo_reports.results import Verdict
 from normzoo_reports.tuning import tuning
 from normzoo_suites import Run, SuiteError
@@ -37,8 +37,10 @@ def render(run: Run) -> str:
         "published": any(verdict.claim.published for verdict in summary.verdicts),
         "figures": [show_figure(figure, run, table, f"f{i}") for i, figure in enumerate(run.suite.figures, start=1)],
         "readings": readings(run, table),
+        "streams": streams(run, table),
         "explained": explained(table),
         "tuning": tuning(run),
+        "pictures": splits.pictures(run),
         "timings": sections.timings(run, table),
         "problems": sections.problems(run, table),
         "cards": sections.cards(run),
@@ -85,13 +87,18 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     # figures are our own markup with their texts escaped by the XML writer; all else is escaped by the template
-    environment.filters.update(drawn=Markup, swatch=_swatch, count=words.count)
+    environment.filters.update(drawn=Markup, swatch=_swatch, count=words.count, breakable=_breakable)
     environment.globals.update(label=words.label, status_words=words.STATUS, grades=words.GRADES)
     return environment
 
 
 def _swatch(normalizer: str) -> str:
     return f"var(--series-{style.normalizer_look(normalizer).slot})"
+
+
+def _breakable(name: str) -> Markup:
+    """Let a long name be broken where its words end."""
+    return Markup("<wbr>").join(words.pieces(name))
 
 
 def _counted(statuses: Mapping[str, int], same: int) -> str:

@@ -17,33 +17,41 @@ from normzoo_reports.results import Estimate, Pivot
 from normzoo_reports.statistics import interval
 from normzoo_reports.tables import conditions, estimate
 from normzoo_suites import Run
+from normzoo_suites.settings import READ_AFTERWARDS
 
 READINGS = (
     "test_accuracy",
     "test_accuracy_mean_buffers",
     "test_accuracy_population",
     "test_accuracy_batch",
+    "test_accuracy_grouped",
     "test_accuracy_frozen",
     "test_accuracy_ema",
 )
+STREAM = ("stream_accuracy", "stream_accuracy_batch", "stream_accuracy_momentum", "stream_accuracy_adabn")
 GAP = "train_eval_gap"
 _EXPLAINED = {
     "test_accuracy": "running statistics are the moving averages of training, as the setting buffers keeps them",
     "test_accuracy_mean_buffers": "mean buffers are the mean of all ranks' moving averages",
     "test_accuracy_population": "population statistics are computed anew, over training data",
     "test_accuracy_batch": "batch statistics are those of the tested batch itself",
+    "test_accuracy_grouped": "batches of one class are read with their own statistics, which may tell the label",
     "test_accuracy_frozen": "frozen statistics are of a branch of the training that went on without moving them",
     "test_accuracy_ema": "averaged weights are a moving average of the weights themselves",
 }
 
-_OF_THE_READER = ("readings", "eval_batch_size", "frozen_from", "ema")  # no training depends on these settings
-_SET_BY = {
-    "test_accuracy_batch": "eval_batch_size",
-    GAP: "eval_batch_size",
-    "test_accuracy_frozen": "frozen_from",
-    "test_accuracy_ema": "ema",
-}
-"""By reading, the one of them that it depends on."""
+_OF_THE_READER = (*READ_AFTERWARDS, "readings", "frozen_from", "ema")  # no training depends on these settings
+_OF_A_STREAM = ("stream", "corruption", "stream_momentum", "eval_batch_size")
+_SET_BY: dict[str, tuple[str, ...]] = {
+    "test_accuracy_batch": ("eval_batch_size",),
+    "test_accuracy_grouped": ("eval_batch_size",),
+    "label_leak": ("eval_batch_size",),
+    "gradient_footprint": ("eval_batch_size",),
+    GAP: ("eval_batch_size",),
+    "test_accuracy_frozen": ("frozen_from",),
+    "test_accuracy_ema": ("ema",),
+} | dict.fromkeys(STREAM, _OF_A_STREAM)
+"""By reading, those of them that it depends on."""
 
 
 class _Column(NamedTuple):
@@ -75,6 +83,19 @@ def readings(run: Run, table: pd.DataFrame) -> list[Readings]:
     return [one for one in made if one.table.rows]
 
 
+def streams(run: Run, table: pd.DataFrame) -> list[Readings]:
+    """Give what the nets came to on each stream, with each kind of statistics; nothing where none met a stream."""
+    rows = table[(table["measure"] == "accuracy") & (table["stream"] != "none")] if "stream" in table else table[:0]
+    present = [metric for metric in STREAM if metric in rows and rows[metric].notna().any()]
+    if not present:
+        return []
+    told = [key for key in _OF_A_STREAM if key == "stream" or rows[key].nunique() > 1]
+    apart = [key for key in telling_apart(rows, run) if key not in _OF_THE_READER]
+    names = conditions(rows, [*apart, *told])
+    made = [_condition(str(name), group, present) for name, group in rows.groupby(names, sort=False)]
+    return [one for one in made if one.table.rows]
+
+
 def explained(table: pd.DataFrame) -> str:
     """Say what the readings that were made are."""
     made = [text for metric, text in _EXPLAINED.items() if metric in table and table[metric].notna().any()]
@@ -86,7 +107,7 @@ def once(rows: pd.DataFrame, metric: str, run: Run, keep: Iterable[str] = ()) ->
 
     ``keep`` names settings that are to stay apart all the same.
     """
-    kept = {*keep, _SET_BY.get(metric)}
+    kept = {*keep, *_SET_BY.get(metric, ())}
     apart = [key for key in telling_apart(rows, run) if key not in _OF_THE_READER or key in kept]
     return _once(rows, metric, ["normalizer", "seed", *apart]) if "seed" in rows else rows
 
@@ -106,16 +127,21 @@ def _condition(name: str, rows: pd.DataFrame, metrics: Sequence[str]) -> Reading
         if sum(isinstance(cell, Estimate) for cell in cells) > 1:  # one reading alone stands in the other tables
             lines.append((words.show_value(normalizer), cells))
             found.setdefault(_extremes(parts), []).append(str(normalizer))
-    table = Pivot("test_accuracy", "reading", tuple(column.name for column in columns), tuple(lines))
+    table = Pivot(
+        "stream_accuracy" if metrics[0] in STREAM else "test_accuracy",
+        "reading",
+        tuple(column.name for column in columns),
+        tuple(lines),
+    )
     return Readings(name, table, tuple(f"{', '.join(whose)}: {said}." for said, whose in found.items() if said))
 
 
 def _columns(rows: pd.DataFrame, metric: str) -> list[_Column]:
     having = rows[rows[metric].notna()]
-    key = _SET_BY.get(metric)
     if having.empty:
         return []
-    if key is None:
+    key = "" if metric in STREAM else next(iter(_SET_BY.get(metric, ())), "")  # a stream's settings are its condition's
+    if not key:
         return [_Column(_name(metric, ""), metric, _once(rows, metric, ["normalizer", "seed"]))]
     values = sorted(having[key].unique())
     return [
@@ -130,7 +156,7 @@ def _once_of(rows: pd.DataFrame, metric: str, key: str, value: float) -> pd.Data
 
 def _name(metric: str, told: str) -> str:
     name = "running statistics" if metric == "test_accuracy" else words.label(metric)
-    return name.removeprefix("test accuracy, ") + told
+    return name.removeprefix("test accuracy, ").removeprefix("accuracy on the stream, ") + told
 
 
 def _told(key: str, value: float, alone: bool) -> str:

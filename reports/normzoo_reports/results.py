@@ -85,6 +85,10 @@ class Pivot:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Estimate | str, ...]], ...]
 
+    def broken_columns(self, room: int) -> list[list[str]]:
+        """Give the columns' names in lines of at most so many letters."""
+        return [words.broken(column, room) for column in self.columns]
+
     def parts(self, most: int) -> list[Pivot]:
         """Cut it into tables of at most so many columns, for a place that is too narrow for all of them."""
         return [
@@ -219,3 +223,18 @@ class Summary:
     tuning: tuple[str, ...]
     statuses: dict[str, int]
     same: int
+
+    @property
+    def asked(self) -> tuple[Verdict, ...]:
+        """The verdicts on the claims that the run could answer."""
+        return tuple(verdict for verdict in self.verdicts if verdict.outcome != "not asked")
+
+    @property
+    def not_asked(self) -> str:
+        """The other claims in one line, with reasons: "2 claims not asked: a, b (… matches no cell)"; empty without."""
+        whose: dict[str, list[str]] = {}
+        for verdict in self.verdicts:
+            if verdict.outcome == "not asked":
+                whose.setdefault(verdict.reason, []).append(verdict.claim.id)
+        told = "; ".join(f"{', '.join(ids)} ({reason})" for reason, ids in whose.items())
+        return f"{words.count(len(self.verdicts) - len(self.asked), 'claim')} not asked: {told}" if told else ""

@@ -47,7 +47,11 @@ class Tuning:
     points: tuple[str, ...]
     rows: tuple[Tried, ...]
     edges: tuple[str, ...]
+    lost: tuple[str, ...]
     failed: tuple[str, ...]
+
+
+_Names = dict[str, list[str]]  # the names of conditions by normalizer
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,13 @@ def tuning(run: Run) -> Tuning | None:
         points=tuple(_values(list(point.values())) if len(point) == 1 else _point(point) for point in points),
         rows=tuple(_tried(one, run, select, points) for one in found),
         edges=tuple(_edges(found, select)),
+        lost=tuple(_lost(found)),
         failed=tuple(_failed(found, run, select)),
     )
 
 
 def headlines(run: Run) -> tuple[str, ...]:
-    """Say what a reader must know of the tuning before any number: choices on an edge, and cells that wait for one."""
+    """Say what a reader must know of the tuning before any number: edges, values without a score, cells that wait."""
     select = run.suite.select
     if select is None:
         return ()
@@ -90,6 +95,12 @@ def headlines(run: Run) -> tuple[str, ...]:
                 f"In {on_edge} of {words.count(len(choices), 'tuned condition')} the best {key} is the smallest or the "
                 "largest that was tried: the optimum may lie beyond."
             )
+    lost = sum(bool(choice.lost) for choice in choices)
+    if lost:
+        said.append(
+            f"In {lost} of {words.count(len(choices), 'tuned condition')} something was tried without a score: its "
+            "trials failed, or all diverged."
+        )
     if run.waiting:
         asked = [trial for trial in run.trials if trial.same_as is None]
         done = sum(trial.id in run.records for trial in asked)
@@ -186,19 +197,33 @@ def _score(
 
 def _edges(found: list[_Condition], select: Select) -> list[str]:
     """Warn of choices on the edge of what was tried, those of one value together."""
-    whose: dict[tuple[str, Value], dict[str, list[str]]] = {}
+    whose: dict[tuple[str, Value], _Names] = {}
     for one in found:
         chosen = (one.choice and one.choice.chosen) or {}
         for key in one.choice.edges if one.choice else ():
             whose.setdefault((key, chosen[key]), {}).setdefault(one.cell.settings.normalizer, []).append(one.name)
     told = []
     for (key, value), names in whose.items():
-        who = "; ".join(f"{name} at {', '.join(of)}" if any(of) else name for name, of in names.items())
         end = _end(select, key, value)
-        told.append(
-            f"The best {key} is the {end} tried, {words.show_value(value)}, for {who}: the optimum may lie beyond."
-        )
+        best = f"The best {key} is the {end} tried, {words.show_value(value)}"
+        told.append(f"{best}, for {_who(names)}: the optimum may lie beyond.")
     return told
+
+
+def _lost(found: list[_Condition]) -> list[str]:
+    """Warn of values that no trial speaks for, those of one value together."""
+    whose: dict[str, _Names] = {}
+    for one in found:
+        for point in one.choice.lost if one.choice else ():
+            whose.setdefault(_point(point), {}).setdefault(one.cell.settings.normalizer, []).append(one.name)
+    return [
+        f"{point} was tried without a score, for {_who(names)}: its trials failed, or all diverged."
+        for point, names in whose.items()
+    ]
+
+
+def _who(names: _Names) -> str:
+    return "; ".join(f"{name} at {', '.join(of)}" if any(of) else name for name, of in names.items())
 
 
 def _end(select: Select, key: str, value: Value) -> str:

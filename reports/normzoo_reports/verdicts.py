@@ -21,13 +21,10 @@ from normzoo_reports.results import Outcome, Verdict
 from normzoo_reports.statistics import holm, interval, sign_flip
 from normzoo_suites import Cell, Claim, Run, SuiteError
 from normzoo_suites.claim import Term
-from normzoo_suites.claims import ALPHA, seeds_needed, side_cells
+from normzoo_suites.claims import ALPHA, require_reading, seeds_needed, side_cells
 
 _ROUNDING = 1e-12
-_UNTUNED = (
-    "it compares levels of different normalizers, and levels are compared only where every normalizer was tuned; this "
-    "run set by hand what [select] tunes, which switches tuning off"
-)
+_UNTUNED = "levels are compared only where every normalizer was tuned, and this run switched that off"
 _Rows = dict[str, dict[str, Any]]  # by cell id, then by column
 _Sides = list[tuple[Term, dict[int, Cell]]]  # the claim's terms, each with its cells by seed
 
@@ -91,6 +88,8 @@ def _measure(claim: Claim, cells: list[Cell], rows: _Rows, tuned: bool) -> Verdi
 def _sides(claim: Claim, cells: list[Cell]) -> _Sides:
     """Give the claim's terms with their cells by seed, or say why there is nothing to compare."""
     found = [(term, side_cells(cells, term.settings, claim.measure)) for term in claim.terms]
+    for term, by_seed in found:
+        require_reading(term.metric, term.settings, by_seed.values())
     seeds = _common_seeds(found)
     if not seeds:
         raise SuiteError("its sides have no seed in common")

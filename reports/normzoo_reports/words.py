@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,13 @@ METRICS = {
     "test_accuracy_frozen": "test accuracy, frozen statistics",
     "test_accuracy_ema": "test accuracy, averaged weights",
     "train_eval_gap": "running less batch statistics",
+    "stream_accuracy": "accuracy on the stream, as trained",
+    "stream_accuracy_batch": "accuracy on the stream, each batch's statistics",
+    "stream_accuracy_adabn": "accuracy on the stream, the whole stream's (AdaBN)",
+    "stream_accuracy_momentum": "accuracy on the stream, statistics that follow it",
+    "test_accuracy_grouped": "test accuracy, batches of one class",
+    "label_leak": "batches of one class less mixed ones",
+    "gradient_footprint": "share of a sample's gradient in its batch-mates",
     "validation_accuracy": "validation accuracy",
     "validation_loss": "validation loss",
     "train_accuracy": "training accuracy, running over the last epoch",
@@ -56,7 +64,7 @@ def is_share(metric: str) -> bool:
 
 def is_gap(metric: str) -> bool:
     """Whether a metric is by itself a difference of two shares, and so has a sign."""
-    return metric == "train_eval_gap"
+    return metric in ("train_eval_gap", "label_leak")
 
 
 def has_chance(metric: str) -> bool:
@@ -99,6 +107,21 @@ def show_value(value: Any) -> str:
     """Show a setting's value; a whole number gets no decimal point, and 1e30 no thirty zeros."""
     whole = isinstance(value, float) and value.is_integer() and abs(value) < _HUGE
     return str(int(value)) if whole else str(value)
+
+
+def broken(name: str, room: int) -> list[str]:
+    """Break a name into lines of at most so many letters; a piece that is longer by itself stays whole."""
+    lines = [""]
+    for piece in (part for word in re.split("(?<= )", name) for part in pieces(word)):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > room:
+            lines.append("")
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]
+
+
+def pieces(name: str) -> list[str]:
+    """Cut a name where it may be broken besides at spaces: after an underscore, and before a parenthesis."""
+    return re.split(r"(?<=_)|(?<=\w)(?=\()", name)
 
 
 def condition(settings: Mapping[str, Any], keys: Iterable[str]) -> str:

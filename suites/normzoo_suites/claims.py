@@ -9,6 +9,7 @@ from normzoo_suites.cell import Cell
 from normzoo_suites.claim import Claim, Term
 from normzoo_suites.errors import SuiteError, suggest
 from normzoo_suites.metrics import METRICS
+from normzoo_suites.readings import missing
 from normzoo_suites.schema import Suite
 from normzoo_suites.settings import DERIVED, MEASURES
 from normzoo_suites.values import Value
@@ -47,12 +48,24 @@ def side_cells(cells: Iterable[Cell], side: Mapping[str, Value], measure: str | 
     return found
 
 
+def require_reading(metric: str, side: Mapping[str, Value], cells: Iterable[Cell]) -> None:
+    """Require that the cells that a side names make the reading that it speaks of.
+
+    Raises:
+        SuiteError: when one does not; the message says which setting makes it.
+
+    """
+    for cell in cells:
+        if wanted := missing(metric, dict(cell.settings)):
+            raise SuiteError(f"{_show(side)} gives no {metric}; it needs {wanted}")
+
+
 def check_claims(suite: Suite) -> None:
     """Hold every claim of a suite to its own grids.
 
     Raises:
         SuiteError: when two claims have one id, a metric or setting is unknown, a side matches no cell or several, or
-            the same cells stand on both sides, or its sides have no seed in common.
+            cells that do not make the reading, the same cells stand on both sides, or its sides have no seed in common.
 
     """
     cells = suite.cells()
@@ -102,9 +115,11 @@ def _matched(claim: Claim, number: int, term: Term, cells: list[Cell]) -> dict[i
         if key not in known:
             raise SuiteError(f"unknown setting {key!r} of {measure}; {suggest(key, known)}", (*place, key))
     try:
-        return side_cells(cells, term.settings)
+        found = side_cells(cells, term.settings)
+        require_reading(term.metric, term.settings, found.values())
     except SuiteError as error:
         raise error.under(*place) from None
+    return found
 
 
 def _show(side: Mapping[str, Value]) -> str:

@@ -8,6 +8,7 @@ from normzoo_suites.cell import Cell
 from normzoo_suites.errors import SuiteError, show, suggest
 from normzoo_suites.figure import Figure
 from normzoo_suites.metrics import METRICS
+from normzoo_suites.readings import missing
 from normzoo_suites.schema import Suite
 from normzoo_suites.settings import DERIVED, MEASURES
 
@@ -16,7 +17,8 @@ def check_figures(suite: Suite) -> None:
     """Hold every figure of a suite to its own grids.
 
     Raises:
-        SuiteError: when a measure, metric or setting is unknown, or ``where`` asks for what no cell has.
+        SuiteError: when a measure, metric or setting is unknown, no cell gives the metric, or ``where`` asks for what
+            no cell has.
 
     """
     cells = suite.cells()
@@ -47,6 +49,7 @@ def _check_figure(figure: Figure, cells: Iterable[Cell]) -> None:
         if absent is not None or not values:
             wanted = "nothing" if absent is None else show(absent)
             raise SuiteError(f"where asks for {key} = {wanted}, which no cell has; cells have {_some(had)}", ("where",))
+    _require_reading(figure, value, shown)
 
 
 def _require(figure: Figure, key: str, known: Iterable[str], what: str) -> None:
@@ -54,6 +57,15 @@ def _require(figure: Figure, key: str, known: Iterable[str], what: str) -> None:
     if given not in known:
         message = f"{key} of a {figure.kind} figure is a {what} of {figure.measure}, got {given!r}; "
         raise SuiteError(message + suggest(given, known), (key,))
+
+
+def _require_reading(figure: Figure, key: str, cells: Iterable[Cell]) -> None:
+    """Require that one cell at least, of those that the figure shows, gives its metric."""
+    metric = getattr(figure, key)
+    shown = [cell for cell in cells if all(getattr(cell.settings, one) in given for one, given in figure.where.items())]
+    lacking = [missing(metric, dict(cell.settings)) for cell in shown]
+    if lacking and all(lacking):
+        raise SuiteError(f"no cell that it shows gives {metric}; it needs {lacking[0]}", (key,))
 
 
 def _some(values: Iterable[str | int | float]) -> str:

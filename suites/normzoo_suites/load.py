@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from normzoo_suites.calls import split_commas
 from normzoo_suites.claim import Claim
 from normzoo_suites.claims import check_claims
 from normzoo_suites.errors import Place, SuiteError, explain, show, suggest
@@ -21,7 +20,8 @@ from normzoo_suites.places import line_of, parse_toml
 from normzoo_suites.schema import MAX_CELLS, Suite
 from normzoo_suites.select import Select
 from normzoo_suites.selection import check_select
-from normzoo_suites.settings import MEASURES, canonical_value
+from normzoo_suites.tune import Tune, change_select
+from normzoo_suites.typed import typed_values
 from normzoo_suites.values import Value
 
 _TABLES: dict[str, type[BaseModel]] = {"grids": Grid, "select": Select, "claims": Claim, "figures": Figure}
@@ -103,6 +103,7 @@ def change_suite(
     normalizers: Sequence[str] | None = None,
     seeds: int | None = None,
     add_normalizers: Sequence[str] = (),
+    tune: Tune | None = None,
 ) -> Suite:
     """Give the suite as a command line changes it.
 
@@ -112,12 +113,14 @@ def change_suite(
         normalizers: what to measure instead of the suite's own.
         seeds: how many seeds, from 0.
         add_normalizers: what to measure besides.
+        tune: by setting, the values that ``[select]`` tries instead of its own; ``off`` tunes nothing.
 
     Raises:
-        SuiteError: for a setting that no grid of the suite has, that is given twice, or with a value it does not take.
+        SuiteError: for a setting that no grid of the suite has, that is given twice, or with a value it does not take;
+            for a setting that cannot be tuned.
 
     """
-    replaced: dict[str, list[Value]] = {key: _values(key, text) for key, text in (settings or {}).items()}
+    replaced = {key: typed_values("--set", key, text) for key, text in (settings or {}).items()}
     for key, option, given in (("normalizer", "--normalizers", normalizers), ("seed", "--seeds", seeds)):
         if given is not None and key in replaced:
             raise SuiteError(f"{key} is given by --set {key}= and by {option}; keep one")
@@ -133,49 +136,20 @@ def change_suite(
     for key in replaced:
         if key not in known:
             raise SuiteError(f"unknown setting {key!r} in suite {suite.name}; {suggest(key, known)}")
-    grids = [_change_grid(grid, replaced, add_normalizers) for grid in suite.grids]
-    changed = suite.model_copy(update={"grids": grids, "select": _change_select(suite.select, replaced)})
+    select = change_select(suite, replaced, tune)
+    grids = [_change_grid(grid, replaced, add_normalizers, select.grid if select else ()) for grid in suite.grids]
+    changed = suite.model_copy(update={"grids": grids, "select": select})
     changed.cells()  # complains of values that do not go together
     check_batch_sizes(changed)
     check_select(changed)
     return changed
 
 
-def _change_select(select: Select | None, replaced: Mapping[str, list[Value]]) -> Select | None:
-    """Tune no more what is set by hand, and nothing where that was all."""
-    left = {key: values for key, values in select.grid.items() if key not in replaced} if select else {}
-    return select.model_copy(update={"grid": left}) if select and left else None
-
-
-def _change_grid(grid: Grid, replaced: Mapping[str, list[Value]], add: Sequence[str]) -> Grid:
+def _change_grid(grid: Grid, replaced: Mapping[str, list[Value]], add: Sequence[str], tuned: Container[str]) -> Grid:
     values = grid.values() | {key: given for key, given in replaced.items() if key in grid.known()}
+    if grid.measure == "accuracy":  # what is tuned stands in no grid
+        values = {key: given for key, given in values.items() if key not in tuned}
     values["normalizer"] = list(dict.fromkeys([*values["normalizer"], *add]))
     fixed = {key: given[0] for key, given in values.items() if len(given) == 1}
     axes: dict[str, Any] = {key: given for key, given in values.items() if len(given) > 1}
     return grid.model_copy(update={"fixed": fixed, "axes": axes})
-
-
-def _values(key: str, text: str) -> list[Value]:
-    pieces = split_commas(text)
-    if not pieces:
-        raise SuiteError(f"--set {key}= has no value; write --set {key}=value or {key}=one,two")
-    return [_typed(key, piece) for piece in pieces]
-
-
-def _typed(key: str, text: str) -> Value:
-    """Read a word of a command line as the type that its setting takes: 64 is a shape's text and a batch's number."""
-    candidates = [number for kind in (int, float) if (number := _number(kind, text)) is not None]
-    for measure in MEASURES:
-        for value in (*candidates, text):
-            try:
-                return canonical_value(measure, key, value)
-            except SuiteError:
-                continue
-    return candidates[0] if candidates else text  # wrong in any case; its cells say how
-
-
-def _number(kind: type[int] | type[float], text: str) -> int | float | None:
-    try:
-        return kind(text)
-    except ValueError:
-        return None

@@ -39,6 +39,8 @@ class Record(BaseModel):
         card: what was known of the normalizer: name, paper, year, pools, options as built.
         source_hash: a hash of the normalizer's source, so that a changed one is measured anew.
         data_fingerprint: a hash of the decoded data, empty where there is none.
+        split: who had which data: ``manifest``, a hash of the samples of every row, ``labels``, the rows' counts by
+            class, and ``rows``, what a row is, a rank, a part of a step or a step; empty where all is iid.
         environment: versions and hardware, no path and no name of a person or machine.
         seconds: wall time of the cell.
         command: the command line that measures it again.
@@ -60,6 +62,7 @@ class Record(BaseModel):
     card: dict[str, Any] = {}
     source_hash: str = ""
     data_fingerprint: str = ""
+    split: dict[str, Any] = {}
     environment: dict[str, Any] = {}
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     command: str = ""
@@ -74,7 +77,7 @@ class Record(BaseModel):
     def _finite_beginnings(cls, lists: dict[str, list[float]]) -> dict[str, list[float]]:
         return {name: list(takewhile(math.isfinite, values)) for name, values in lists.items()}
 
-    @field_validator("settings", "card", "environment")
+    @field_validator("settings", "card", "split", "environment")
     @classmethod
     def _plain_data(cls, data: dict[str, Any]) -> dict[str, Any]:
         return {str(key): _plain(value) for key, value in data.items()}
@@ -108,7 +111,7 @@ def read_record(text: str | bytes, name: str) -> Record:
     """
     what = f"the record {name}"
     data = parse_json(text, what)
-    missing = [key for key in _KEYS if key not in data]
+    missing = [key for key in _KEYS if key not in data and key not in _LATER]
     if missing:
         raise SuiteError(f"cannot read {what}: {missing[0]} is missing")
     try:
@@ -118,6 +121,8 @@ def read_record(text: str | bytes, name: str) -> Record:
 
 
 _KEYS = [field.alias or name for name, field in Record.model_fields.items()]
+_LATER = {"split"}
+"""What records of this schema did not have from the beginning."""
 
 
 def parse_json(text: str | bytes, what: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Run:
         suite: the suite as the latest command line changed it.
         cells: its cells, in the order of measuring.
         records: the readable records of these cells and trials by id; a cell that is ``same_as`` another has that
-            one's record.
+            one's record. A trial of an older source of its normalizer has none: it chooses nothing, and is tried again.
         unreadable: by file name, what is wrong with a record that cannot be read.
         command: the command line of the latest run.
         looks: at how many seeds results could be seen before more seeds were asked for, look by look.
@@ -58,6 +58,7 @@ def read_run(folder: str | Path) -> Run:
     folder = Path(folder)
     held = _contents(folder)
     records, unreadable = read_records(folder, [cell.id for cell in (*held.trials, *held.cells)])
+    _forget_outdated(records, held)
     share_records(records, (*held.trials, *held.cells))
     return Run(
         folder,
@@ -89,6 +90,15 @@ class _Contents:
     waiting: int
     command: str
     looks: tuple[int, ...]
+    sources: dict[str, str]
+
+
+def _forget_outdated(records: dict[str, Record], held: _Contents) -> None:
+    """Leave out trials that were measured with another source of their normalizer than the run was planned with."""
+    for trial in held.trials:
+        planned = held.sources.get(trial.settings.normalizer)
+        if planned is not None and trial.id in records and records[trial.id].source_hash != planned:
+            del records[trial.id]
 
 
 def _contents(folder: Path) -> _Contents:
@@ -100,7 +110,8 @@ def _contents(folder: Path) -> _Contents:
             raise KeyError("cells")
         looks = tuple(int(look) for look in data.get("looks", ()))
         waiting = int(data.get("waiting", 0))
-        return _Contents(read_suite(data["suite"]), cells, trials, waiting, str(data["command"]), looks)
+        sources = dict(data.get("sources", {}))  # by normalizer, the hash of its source when the run was last planned
+        return _Contents(read_suite(data["suite"]), cells, trials, waiting, str(data["command"]), looks, sources)
     except (FileNotFoundError, NotADirectoryError):
         raise SuiteError(
             f"{folder} is no run folder: it has no run.json; `normzoo run SUITE --out {folder}` makes one"

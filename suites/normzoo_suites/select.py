@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from normzoo_suites.errors import SuiteError, suggest
-from normzoo_suites.settings import canonical_value
+from normzoo_suites.settings import READ_AFTERWARDS, canonical_value
 from normzoo_suites.values import TABLE, Value
 
 FIRST_TRIAL_SEED = 100
@@ -67,7 +67,7 @@ class Select(BaseModel):
         return self
 
 
-_UNTRIED = dict.fromkeys(("ema", "readings", "eval_batch_size", "frozen_from"), "no trial's score depends on it") | (
+_UNTRIED = dict.fromkeys(("ema", "readings", "frozen_from", *READ_AFTERWARDS), "no trial's score depends on it") | (
     dict.fromkeys(
         ("batch_size", "model", "epochs", "train_samples"), "every cell needs its own, or all the same budget"
     )

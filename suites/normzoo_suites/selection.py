@@ -21,10 +21,10 @@ from normzoo_suites.errors import SuiteError, explain
 from normzoo_suites.record import Record
 from normzoo_suites.schema import Suite
 from normzoo_suites.select import FIRST_TRIAL_SEED, Select
-from normzoo_suites.settings import AccuracySettings
+from normzoo_suites.settings import READ_AFTERWARDS, AccuracySettings
 from normzoo_suites.values import Value
 
-_OF_THE_READER = ("seed", "evaluate_on", "readings", "eval_batch_size", "frozen_from", "ema")
+_OF_THE_READER = ("seed", "evaluate_on", "readings", "frozen_from", "ema", *sorted(READ_AFTERWARDS))
 """Settings that tell no condition apart: nothing that training does before its last step depends on them."""
 
 COUNTED = ("ok", "diverged")
@@ -41,6 +41,7 @@ class Choice:
         chosen: the best values by setting; None when not one trial ended with a score.
         scores: by each combination of the grid, in order, the mean over seeds, or None where a trial has none.
         edges: the settings whose best value is the smallest or largest that was tried, and no inner one is as good.
+        lost: the combinations that no trial speaks for: they have no score, or all their trials diverged.
 
     """
 
@@ -49,6 +50,7 @@ class Choice:
     chosen: dict[str, Value] | None
     scores: tuple[tuple[dict[str, Value], float | None], ...]
     edges: tuple[str, ...] = ()
+    lost: tuple[dict[str, Value], ...] = ()
 
 
 def check_select(suite: Suite) -> None:
@@ -160,17 +162,20 @@ def choose(select: Select, cells: Sequence[Cell], records: Mapping[str, Record])
 def _choice(select: Select, name: str, cell: Cell, records: Mapping[str, Record]) -> Choice | None:
     scores: list[tuple[dict[str, Value], float | None]] = []
     ranked: list[tuple[float, float, int]] = []
+    lost: list[dict[str, Value]] = []
     for number, point in enumerate(combinations(select)):
         ids = [_trial(select, cell, point, FIRST_TRIAL_SEED + seed).id for seed in range(select.seeds)]
         if any(one not in records for one in ids):
             return None
         score = _mean([_score(select, records[one]) for one in ids])
         scores.append((point, score))
+        if score is None or all(records[one].status == "diverged" for one in ids):
+            lost.append(point)
         if score is not None:
             loss = _mean([records[one].metrics.get("validation_loss") for one in ids])
             ranked.append((score, -math.inf if loss is None else -loss, -number))
     if not ranked:
-        return Choice(name, cell, None, tuple(scores))
+        return Choice(name, cell, None, tuple(scores), lost=tuple(lost))
     best = scores[-max(ranked)[2]][0]  # of equals the one with the lower loss, then the first
     equals = [point for point, score in scores if score == max(ranked)[0]]
     edges = tuple(
@@ -178,7 +183,7 @@ def _choice(select: Select, name: str, cell: Cell, records: Mapping[str, Record]
         for key in select.grid
         if all(_on_edge(point[key], [one[key] for one, score in scores if score is not None]) for point in equals)
     )
-    return Choice(name, cell, best, tuple(scores), edges)
+    return Choice(name, cell, best, tuple(scores), edges, tuple(lost))
 
 
 def _score(select: Select, record: Record) -> float | None:
@@ -243,4 +248,18 @@ def edge_warnings(choices: Iterable[Choice]) -> list[str]:
         f"{best} is the best and lies on the edge of what was tried, for {', '.join(dict.fromkeys(names))}: the "
         "optimum may lie beyond; widen the grid of [select]"
         for best, names in found.items()
+    ]
+
+
+def lost_warnings(choices: Iterable[Choice]) -> list[str]:
+    """Say for whom a value that was to be tried says nothing: its trials diverged, or one has no score."""
+    found: dict[str, list[str]] = {}
+    for choice in choices:
+        for point in choice.lost:
+            tried = ", ".join(f"{key} = {value}" for key, value in point.items())
+            found.setdefault(tried, []).append(choice.cell.settings.normalizer)
+    return [
+        f"{tried} has no score (its trials failed, or all diverged), for {', '.join(dict.fromkeys(names))}: nothing is "
+        "known of it"
+        for tried, names in found.items()
     ]

@@ -38,9 +38,17 @@ class AccuracySettings(Settings):
         batch_size: samples per optimizer step, all ranks together.
         train_samples: how many of the training part are used.
         ranks: data-parallel width; ``local_batch`` = batch_size / ranks.
-        split: which data the ranks own.
+        draw: which samples make up a step: ``iid``, ``balanced`` (every class equally often), and where the steps
+            themselves are skewed ``classes(k=2)``, ``class_ordered`` or ``drifting``.
+        split: which data the ranks own; each step is balanced over ranks.
         dealing: how one step's samples are dealt to the ranks.
-        buffers: whose running statistics are kept.
+        effects: what every rank's part of a step has to itself: ``none``, ``nuisance(shift=1, scale=0.5)``, or
+            ``signal(shift=1)``, which then is the label.
+        ranks_backend: ``virtual`` ranks in one process, or one ``process`` per rank.
+        local_epochs: 0 averages gradients in every step; E is federated averaging (McMahan et al. 2017,
+            arXiv:1602.05629): ranks train E epochs by themselves, then their weights are averaged.
+        buffers: whose running statistics are kept: rank 0's, the mean over ranks, or with ``local_epochs`` each
+            rank's norm layers stay ``local`` (FedBN, arXiv:2102.07623).
         learning_rate: a number, or ``linear(rate=0.1, per=256)``: the linear rule of Goyal et al. 2017
             (arXiv:1706.02677), rate · batch_size / per.
         weight_decay: of weights; norms and biases go without.
@@ -58,7 +66,12 @@ class AccuracySettings(Settings):
         data: ``resident`` on the device, or ``stream``, decoded and augmented while training.
         evaluate_on: the test part, or a validation part that is cut from the training part.
         readings: ``running`` statistics only, or ``all``: population and batch statistics too.
-        eval_batch_size: samples per statistic of the reading with batch statistics; 0 is as many as in training.
+        eval_batch_size: samples per statistic of the readings with batch statistics; 0 is as many as in training.
+        stream: the order in which the trained net meets the test part, batch by batch, with statistics that are kept,
+            each batch's own, or adapted: ``none``, ``iid``, ``class_ordered`` or ``drifting``.
+        corruption: of the images of that stream.
+        stream_momentum: the weight of each batch of the stream in the statistics that follow it.
+        probe: ``leak`` reads batches of one class each, and how far a sample's gradient reaches into its batch-mates.
         frozen_from: the share of training after which a branch goes on with frozen statistics; 1 is no branch.
         seed: draws weights, order, augmentation, and the test part where a data set has none.
 
@@ -70,9 +83,13 @@ class AccuracySettings(Settings):
     batch_size: Count
     train_samples: Samples = "all"
     ranks: Count = 1
+    draw: CallText = "iid"
     split: CallText = "iid"
     dealing: CallText = "shuffled"
-    buffers: Literal["rank0", "mean"] = "rank0"
+    effects: CallText = "none"
+    ranks_backend: Literal["virtual", "process"] = "virtual"
+    local_epochs: Annotated[int, Field(ge=0, le=LARGEST)] = 0
+    buffers: Literal["rank0", "mean", "local"] = "rank0"
     learning_rate: Rate = 0.1
     weight_decay: Decay = 5e-4
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -89,6 +106,10 @@ class AccuracySettings(Settings):
     evaluate_on: Literal["test", "validation"] = "test"
     readings: Literal["running", "all"] = "running"
     eval_batch_size: Annotated[int, Field(ge=0, le=LARGEST)] = 0
+    stream: CallText = "none"
+    corruption: CallText = "none"
+    stream_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    probe: Literal["none", "leak"] = "none"
     frozen_from: Annotated[float, Field(gt=0, le=1)] = 1.0
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0  # what numpy's and scikit-learn's draws take
 
@@ -110,10 +131,17 @@ class AccuracySettings(Settings):
                 f"warmup_epochs must be fewer than epochs, got {self.warmup_epochs} of {self.epochs}",
                 ("warmup_epochs",),
             )
-        if self.eval_batch_size and self.readings != "all":
+        by_batch = self.readings == "all" or self.stream != "none" or self.probe != "none"
+        if self.eval_batch_size and not by_batch:
             raise SuiteError(
-                'eval_batch_size is of the reading with batch statistics; it needs readings = "all"',
+                'eval_batch_size is of the readings with batch statistics; it needs readings = "all", a stream or a '
+                "probe",
                 ("eval_batch_size",),
+            )
+        if self.corruption != "none" and self.stream == "none":
+            raise SuiteError(
+                'corruption is of the stream that a trained net meets; it needs stream, such as stream = "iid"',
+                ("corruption",),
             )
         if self.frozen_from < 1 and self.frozen_epoch() >= self.epochs:
             raise SuiteError(
@@ -123,14 +151,45 @@ class AccuracySettings(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _rounds_fit(self) -> AccuracySettings:
+        if self.buffers == "local" and not self.local_epochs:
+            raise SuiteError(
+                'buffers = "local" keeps the norm layers of ranks that train by themselves; it needs local_epochs',
+                ("buffers",),
+            )
+        if not self.local_epochs:
+            return self
+        needed: dict[str, object] = {"dealing": "shuffled", "draw": "iid", "ema": 0.0, "data": "resident"}
+        for key, plain in needed.items():
+            if (got := getattr(self, key)) != plain:
+                raise SuiteError(
+                    f"ranks that train by themselves (local_epochs) need {key} = {plain}, got {got}", (key,)
+                )
+        if self.buffers == "rank0":
+            raise SuiteError(
+                'ranks that train by themselves (local_epochs) have buffers = "mean", averaged with the weights, or '
+                '"local"; write one of them',
+                ("buffers",),
+            )
+        if self.epochs % self.local_epochs:
+            near = min(_divisors(self.epochs), key=lambda n: abs(n - self.local_epochs))
+            raise SuiteError(
+                f"local_epochs must divide epochs, so that rounds are whole, and {self.local_epochs} does not divide "
+                f"{self.epochs}; the nearest that does: {near}",
+                ("local_epochs",),
+            )
+        return self
+
     @property
     def local_batch(self) -> float:
         """Samples per rank and step."""
         return self.batch_size / self.ranks
 
     def frozen_epoch(self) -> int:
-        """Give the number of epochs before the branch with frozen statistics, the nearest to its share, at least 1."""
-        return max(1, round(self.frozen_from * self.epochs))
+        """Give the number of epochs before the branch with frozen statistics, nearest to its share in whole rounds."""
+        unit = max(1, self.local_epochs)
+        return max(unit, unit * round(self.frozen_from * self.epochs / unit))
 
     def rate(self) -> float:
         """Give the learning rate as a number, the linear rule applied."""
@@ -169,6 +228,10 @@ class ThroughputSettings(Settings):
 
 
 MEASURES: dict[str, type[Settings]] = {"accuracy": AccuracySettings, "throughput": ThroughputSettings}
+
+
+READ_AFTERWARDS = frozenset({"eval_batch_size", "stream", "corruption", "stream_momentum", "probe"})
+"""The settings of accuracy that a training does not see: cells that differ in these alone share one."""
 
 
 DERIVED = {"accuracy": ("local_batch",)}

@@ -58,3 +58,19 @@ def test_an_augmentation_that_there_is_not_is_told(text, said):
     with pytest.raises(UsageError) as caught:
         augmentation(text)
     assert said in str(caught.value)
+
+
+def test_a_padding_as_wide_as_the_image_is_refused_with_the_largest_that_works():
+    """Windows start anywhere in the padded image, so that with 7 of 8 pixels each keeps one row and column at least."""
+    augmentation("crop_flip(padding=7)").check_fits((1, 8, 9))
+    with pytest.raises(UsageError, match=r"crop_flip\(padding=8\) .* images of 8×9; the largest is 7"):
+        augmentation("crop_flip(padding=8)").check_fits((1, 8, 9))
+    with pytest.raises(UsageError, match="none fits, so use flip"):
+        augmentation("crop_flip(padding=1)").check_fits((1, 1, 4))
+
+
+@pytest.mark.parametrize("padding", [7, 8])
+def test_only_with_a_padding_that_fits_every_window_holds_a_pixel(padding):
+    images = torch.ones(1, 1, 8, 8)
+    corner = torch.tensor([[0, 0, 0]])
+    assert bool(augmentation(f"crop_flip(padding={padding})").apply(images, corner).any()) == (padding == 7)

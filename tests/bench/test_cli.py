@@ -160,3 +160,43 @@ def test_env_names_versions_and_hardware(run_cli):
     found = json.loads(run_cli("env", "--json")[1])
     assert found["torch"]
     assert found["cpu"]
+
+
+def test_into_a_pipe_every_cell_is_one_whole_line(run_cli, monkeypatch):
+    monkeypatch.setattr(cli, "out_console", cli.Console(highlight=False, width=80))
+    long = "batch_renorm(average=cumulative, d_max=5, momentum=0.01, r_max=3, warmup_steps=123)"
+    _, out, _ = run_cli("plan", "quick", "--seeds", 1, "--normalizers", long, "--cells")
+    lines = [line for line in out.splitlines() if "measure" not in line and "accuracy " in line]
+    assert len(lines) == 4
+    for line in lines:
+        assert re.match(r"[0-9a-f]{16}  accuracy +to do", line)
+        assert f"normalizer={long} dataset=digits model=mlp epochs=6 batch_size=40" in line
+    assert "…" not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--tune", "learning_rate"], "--tune takes KEY=VALUE, or off alone, got 'learning_rate'"),
+        (["--tune", "off", "--tune", "learning_rate=1,2"], "--tune takes KEY=VALUE, or off alone, got 'off'"),
+        (["--tune", "learning_rate=1,2", "--tune", "learning_rate=1,3"], "--tune learning_rate= stands twice"),
+        (["--tune", "learning_rate=0.1"], "tries one value, and a choice needs two or more; --set learning_rate=0.1"),
+        (["--tune", "learning_rate=1,2", "--set", "learning_rate=1"], "by --set learning_rate= and by --tune"),
+        (["--tune", "epochs=1,2"], "[select] cannot try epochs"),
+        (["--tune", "normalizer=none,group_norm"], "[select] cannot change normalizer"),
+    ],
+)
+def test_a_tuning_that_cannot_be_is_one_message(run_cli, words, message):
+    code, _, err = run_cli("plan", "quick", *words)
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    assert message in err
+
+
+def test_the_command_line_switches_tuning_off_and_the_plan_says_what_that_means(run_cli):
+    words = ["plan", "group_count", "--set", "dataset=digits", "--set", "model=small_convnet", "--seeds", 1]
+    words += ["--normalizers", "group_norm,group_norm(groups=1),layer_norm"]
+    assert (
+        "tuning: learning_rate of 0.1, 0.3, each with 1 seed" in run_cli(*words, "--tune", "learning_rate=0.1,0.3")[1]
+    )
+    out = run_cli(*words, "--tune", "off")[1]
+    assert "learning_rate is not tuned: every normalizer trains with 0.1; 3 claims on levels are not asked: more" in out

@@ -89,7 +89,11 @@ def test_a_cell_that_is_the_same_as_another_brings_that_one_along():
         ({"suite": "quik"}, "unknown suite 'quik'; did you mean 'quick'"),
         ({"normalizers": ["bach_norm"]}, "unknown normalizer 'bach_norm'; did you mean 'batch_norm'"),
         ({"normalizers": ["group_norm(group=2)"]}, "no option 'group'; did you mean 'groups'"),
-        ({"normalizers": ["batch_norm(momentum=abc)"]}, r"cannot build and try batch_norm\(momentum=abc\): "),
+        ({"normalizers": ["batch_norm(eps=abc)"]}, r"cannot build and try batch_norm\(eps=abc\): "),
+        ({"normalizers": ["batch_norm(momentum=2)"]}, "batch_norm: momentum is .* above 0 and at most 1, got 2"),
+        ({"settings": {"augment": "crop_flip(padding=9)"}}, "crop_flip.*images of 8×8; the largest is 7"),
+        ({"tune": {"learning_rates": "1,2"}}, "unknown setting 'learning_rates' .*did you mean 'learning_rate'"),
+        ({"tune": "off"}, "the suite quick tunes nothing that --tune off could switch off"),
         ({"settings": {"model": "timm/resnet18.nope"}}, "timm/resnet18.nope cannot be built"),
         ({"settings": {"learning_rate": "1e300"}}, "learning_rate: must be a number"),
         ({"settings": {"dataset": "digit s"}}, "unknown data set 'digit s'"),
@@ -129,6 +133,19 @@ def test_naming_the_default_device_leaves_the_ids_alone():
 def test_an_options_value_that_a_normalizer_refuses_is_a_skip_where_the_model_does_not_fit(tiny):
     made = plan(tiny, normalizers=["group_norm(groups=5)"], seeds=1)
     assert all("groups must divide" in (cell.skip or "") for cell in made.cells)
+
+
+def test_groups_that_do_not_divide_a_width_are_a_skip_that_names_the_divisors(tiny):
+    made = plan(tiny, normalizers=["group_norm(groups=7)"], seeds=1, settings={"ranks": "1"})
+    (reason,) = {cell.skip for cell in made.cells if cell.measure == "accuracy"}
+    assert "groups must divide the 96 channels, got 7; these do: 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 96" in reason
+
+
+def test_groups_of_one_value_are_a_skip_of_the_plan_and_not_only_of_the_run(tiny):
+    """The MLP has 96 channels and no space: with 96 groups each statistic is over one value."""
+    made = plan(tiny, normalizers=["group_norm(groups=96)"], seeds=1, settings={"ranks": "1"})
+    (reason,) = {cell.skip for cell in made.cells if cell.measure == "accuracy"}
+    assert "a statistic over 1 channel(s) and space needs 2 values per sample" in reason
 
 
 def test_all_errors_of_planning_are_usage_errors_of_one_family():

@@ -9,7 +9,8 @@ import pytest
 
 from normzoo_bench import commands
 from normzoo_bench.errors import UsageError
-from normzoo_bench.store import Store
+from normzoo_bench.planner import source_hash
+from normzoo_bench.store import Store, data_fingerprint
 from normzoo_suites import Record, read_run
 
 CLAIM = """
@@ -119,3 +120,49 @@ def test_a_folder_that_cannot_be_made_is_named(suite, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UsageError, match=r"cannot write to .*choose another folder with --out"):
         opened(tmp_path / "file" / "run", suite())
+
+
+@pytest.mark.parametrize(("draw", "counts"), [(None, True), ("iid", True), ("balanced", False)])
+def test_a_record_from_before_a_setting_existed_counts_where_the_setting_is_at_its_default(
+    suite, tmp_path, draw, counts
+):
+    plan = commands.plan(suite())
+    store = opened(tmp_path / "run", suite())
+    (cell, *_) = [cell for cell in plan.to_do() if cell.measure == "accuracy"]
+    settings = cell.settings.model_dump() | {"draw": draw}
+    if draw is None:
+        del settings["draw"]
+    store.write(
+        Record(
+            schema=1, id=cell.id, suite="tiny", measure="accuracy", settings=settings, status="ok",
+            source_hash=source_hash(cell), data_fingerprint=data_fingerprint(plan, cell),
+        )
+    )  # fmt: skip
+    finished, _ = store.finished(plan, frozenset())
+    assert (cell.id in finished) == counts
+
+
+def skipped(plan, store, seconds):
+    """Write a record that says of a cell of the plan that it was skipped."""
+    (cell, *_) = [cell for cell in plan.to_do() if cell.measure == "accuracy"]
+    store.write(
+        Record(
+            schema=1, id=cell.id, suite="tiny", measure="accuracy", settings=cell.settings.model_dump(),
+            status="skipped", reason="no such machine", seconds=seconds,
+            source_hash=source_hash(cell), data_fingerprint=data_fingerprint(plan, cell),
+        )
+    )  # fmt: skip
+    return cell.id
+
+
+@pytest.mark.parametrize(
+    ("seconds", "retry", "counts"), [(0.0, set(), False), (1.5, set(), True), (1.5, {"skipped"}, False)]
+)
+def test_what_a_plan_had_skipped_is_measured_once_it_can_be_and_what_a_worker_could_not_do_is_not(
+    suite, tmp_path, seconds, retry, counts
+):
+    """A plan's skip takes no time; a worker's is a result, which --retry asks again."""
+    plan = commands.plan(suite())
+    store = opened(tmp_path / "run", suite())
+    found = skipped(plan, store, seconds)
+    assert (found in store.finished(plan, frozenset(retry))[0]) == counts

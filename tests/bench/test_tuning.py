@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -215,3 +216,80 @@ def test_a_reading_of_more_samples_than_there_are_to_test_is_skipped_in_the_plan
         0: None,
         400: "eval_batch_size is 400, and the test part has 360 samples",
     }
+
+
+def accuracy_cell(run):
+    return next(cell for cell in run.cells if cell.measure == "accuracy")
+
+
+def test_a_tuned_cell_is_found_by_its_id_in_the_folder_of_its_trials(suite, ran):
+    before = (ran.folder / "run.json").read_text(encoding="utf-8")
+    cell = accuracy_cell(read_run(ran.folder))
+    assert [one.id for one in commands.plan(suite, out=ran.folder, cell=cell.id[:12]).cells] == [cell.id]
+    again = commands.run(suite, out=ran.folder, cell=cell.id)
+    assert (again.measured, again.resumed) == (0, 1)
+    assert (ran.folder / "run.json").read_text(encoding="utf-8") == before
+
+
+def test_a_tuned_cell_without_its_trials_is_told_where_they_would_be(suite, ran, tmp_path):
+    cell = accuracy_cell(read_run(ran.folder))
+    with pytest.raises(
+        UsageError, match=r"whose trials have not chosen yet: name the run folder .* --set learning_rate"
+    ):
+        commands.plan(suite, out=tmp_path, cell=cell.id)
+
+
+def test_one_tuned_cell_does_not_take_the_place_of_a_run_that_waits_for_its_choice(suite, ran, tmp_path):
+    """The run was stopped between its last trial and its first cell."""
+    folder = tmp_path / "run"
+    shutil.copytree(ran.folder, folder)
+    content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    (folder / "run.json").write_text(json.dumps(content | {"cells": [], "waiting": 8}), encoding="utf-8")
+    commands.run(suite, out=folder, cell=accuracy_cell(read_run(ran.folder)).id)
+    assert len(read_run(folder).trials) == 12
+
+
+def test_trials_of_another_source_of_the_normalizer_choose_nothing(suite, ran, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(ran.folder, folder)
+    content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    assert content["sources"].keys() == {"batch_norm", "group_norm"}
+    content["sources"]["batch_norm"] = "0123456789ab"
+    (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    run = read_run(folder)
+    assert {choice.cell.settings.normalizer for choice in run.choices().values()} == {"group_norm"}
+    assert commands.status(folder).trials == (9, 3)
+
+
+def test_the_command_line_tries_other_values_and_records_say_so(suite):
+    plan = commands.plan(suite, tune={"learning_rate": "0.05,0.2"})
+    assert {trial.settings.learning_rate for trial in plan.trials} == {0.05, 0.2}
+    assert plan.untuned == ""
+    told = plan.request.command(plan.trials[0].id)
+    assert "--tune learning_rate=0.05,0.2" in told
+    # what is set is not tuned, and a command with both would be refused
+    assert "--tune" not in plan.request.command("abc", tuned={"learning_rate": "0.05"})
+
+
+def test_without_tuning_the_plan_says_what_every_normalizer_gets_and_asks_no_claim_on_levels(suite, tmp_path):
+    level = """
+[[claims]]
+id = "group_norm_wins"
+says = "Group norm wins."
+source = "made up"
+metric = "test_accuracy"
+plus = [{ normalizer = "group_norm", ranks = 20 }]
+minus = [{ normalizer = "batch_norm", ranks = 20 }]
+is = "higher"
+"""
+    file = tmp_path / "tuned.toml"
+    file.write_text(SUITE + level, encoding="utf-8")
+    off = commands.plan(str(file), tune="off")
+    assert off.untuned == (
+        "learning_rate is not tuned: every normalizer trains with 0.1; 1 claim on levels is not asked: group_norm_wins"
+    )
+    assert "--tune off" in off.request.command()
+    assert not off.trials
+    by_hand = commands.plan(str(file), settings={"learning_rate": "0.02,0.5"})
+    assert by_hand.untuned.startswith("learning_rate is not tuned: every normalizer trains with 0.02, 0.5; 1 claim on")
+    assert commands.plan(str(file)).untuned == ""

@@ -228,5 +228,27 @@ def test_a_level_claim_is_not_asked_where_tuning_was_switched_off(
     suite = change_suite(tuned(8), {"learning_rate": "0.1"})
     levels, own = summary(make_run(suite)).verdicts
     assert levels.outcome == "not asked"
-    assert "levels are compared only where every normalizer was tuned" in levels.reason
+    assert "levels are compared only where every normalizer was tuned, and this run switched that off" in levels.reason
     assert own.outcome != "not asked"
+
+
+def test_a_value_that_was_tried_without_a_score_is_warned_of_before_any_number_and_in_its_section(
+    make_tuned_run: Callable[..., Path], tuned: Callable[..., Suite]
+) -> None:
+    def trial(one: Cell) -> dict[str, Any]:
+        settings = one.settings.model_dump()
+        gone = (settings["normalizer"], settings["ranks"], settings["learning_rate"]) == ("group_norm", 20, 0.4)
+        score = 1 - abs(settings["learning_rate"] - 0.1)
+        return scored(None, status="diverged", reason="not finite") if gone else scored(score)
+
+    run = make_tuned_run(tuned(1), trial=trial)
+    told = "In 1 of 4 tuned conditions something was tried without a score: its trials failed, or all diverged."
+    assert summary(run).tuning == (told,)
+    warned = (
+        "learning_rate 0.4 was tried without a score, for group_norm at ranks 20 (2 each): its trials failed, or all "
+        "diverged."
+    )
+    assert tuning_of(run).lost == (warned,)
+    page = report(run).read_text(encoding="utf-8")
+    assert told in page.partition("</header>")[0]
+    assert f'<p class="warning">{warned}</p>' in page

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from normzoo_reports import Verdict, summary, words
+from normzoo_reports import Verdict, report, summary, words
 from normzoo_suites import Cell, Suite, change_suite
 from normzoo_suites.metrics import METRICS
 
@@ -231,3 +231,32 @@ def test_every_metric_that_has_words_is_one_that_a_measure_gives() -> None:
 @pytest.mark.parametrize(("value", "text"), [(0.0123, "+1.2 points"), (-0.5, "−50.0 points"), (-0.0004, "0.0 points")])
 def test_a_change_of_accuracy_is_told_in_points_and_none_has_no_sign(value: float, text: str) -> None:
     assert words.show_change("test_accuracy", value) == text
+
+
+def test_claims_that_are_not_asked_are_one_line_with_their_reasons(
+    make_run: Callable[..., Path], tiny: Callable[[int], Suite]
+) -> None:
+    run = make_run(change_suite(tiny(10), normalizers=["group_norm"]))
+    found = summary(run)
+    assert [verdict.claim.id for verdict in found.asked] == ["eight_samples_hurt_group_norm"]
+    line = (
+        "2 claims not asked: two_samples_hurt, eight_samples_are_enough ({normalizer = batch_norm, ranks = 1} matches "
+        "no cell)"
+    )
+    assert found.not_asked == line
+    page = report(run).read_text(encoding="utf-8")
+    assert page.count("matches no cell") == 1
+    assert 'id="claim-two_samples_hurt"' not in page
+    assert 'id="claim-eight_samples_hurt_group_norm"' in page
+
+
+def test_where_every_claim_is_asked_nothing_is_said_of_others(quick_run: Path) -> None:
+    assert summary(quick_run).not_asked == ""
+    assert "not asked" not in report(quick_run).read_text(encoding="utf-8")
+
+
+def test_a_claim_on_a_reading_that_the_command_line_switched_off_is_not_asked(
+    make_run: Callable[..., Path], tuned: Callable[..., Suite]
+) -> None:
+    suite = change_suite(tuned(8), {"readings": "running", "learning_rate": "0.1"})
+    assert 'gives no test_accuracy_population; it needs readings = "all"' in summary(make_run(suite)).not_asked

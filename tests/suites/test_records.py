@@ -12,7 +12,7 @@ from normzoo_suites import FINAL, Record, SuiteError, read_record
 
 KEYS = [
     "schema", "id", "suite", "measure", "settings", "status", "reason", "metrics", "series", "samples", "card",
-    "source_hash", "data_fingerprint", "environment", "seconds", "command",
+    "source_hash", "data_fingerprint", "split", "environment", "seconds", "command",
 ]  # fmt: skip
 
 
@@ -69,6 +69,12 @@ def test_what_json_cannot_hold_is_written_as_its_text() -> None:
     text = record.to_json()
     assert json.loads(text)["card"]["options"] == {"r_max": "inf", "shape": [1, 2], "kind": "odd", "3": "nan"}
     assert read_record(text, "x.json") == record
+
+
+def test_a_record_from_before_splits_were_told_is_read() -> None:
+    older = json.loads(made().to_json())
+    del older["split"]
+    assert read_record(json.dumps(older), "x.json") == made()
 
 
 def test_every_truncation_of_a_record_is_refused() -> None:

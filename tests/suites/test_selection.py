@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from normzoo_suites import Cell, Record, Suite, SuiteError, change_suite, parse_suite
-from normzoo_suites.selection import choose, condition, edge_warnings, resolve, trials
+from normzoo_suites.selection import choose, condition, edge_warnings, lost_warnings, resolve, trials
+from normzoo_suites.tune import told_untuned
 
 TUNED = """
 name = "tuned"
@@ -258,3 +259,64 @@ def test_levels_are_compared_only_where_every_side_was_tuned(tuned: Suite) -> No
     without = TUNED[: TUNED.index("[select]")] + TUNED[TUNED.index("[[grids]]") :]
     with pytest.raises(SuiteError, match="compares levels of different normalizers at one common learning rate"):
         parse_suite(without, "tuned.toml")
+
+
+def test_a_rate_whose_trials_all_diverged_or_failed_is_warned_of_and_one_of_which_a_seed_diverged_is_not(
+    tuned: Suite,
+) -> None:
+    assert tuned.select is not None
+    ends = {(0.3, 100): "diverged", (0.3, 101): "diverged", (0.03, 100): "crashed", (0.1, 100): "diverged"}
+    records = recorded(tuned, lambda _: 0.5)
+    for key, record in records.items():
+        told = record.settings
+        if told["normalizer"] == "batch_norm" and told["ranks"] == 20:
+            status = ends.get((told["learning_rate"], told["seed"]), "ok")
+            records[key] = record.model_copy(update={"status": status})
+    choices = choose(tuned.select, tuned.cells(), records).values()
+    lost = {(one.cell.settings.normalizer, str(point)) for one in choices for point in one.lost}
+    assert lost == {("batch_norm", "{'learning_rate': 0.03}"), ("batch_norm", "{'learning_rate': 0.3}")}
+    assert [line.partition(" has no score")[0] for line in lost_warnings(choices)] == [
+        "learning_rate = 0.03",
+        "learning_rate = 0.3",
+    ]
+    assert all("for batch_norm: nothing is known of it" in line for line in lost_warnings(choices))
+
+
+def test_what_only_reads_a_trained_net_asks_for_no_trials_of_its_own(tuned: Suite) -> None:
+    streams = change_suite(tuned, {"stream": "iid,class_ordered", "probe": "none,leak", "corruption": "none,blur"})
+    assert len(streams.cells()) == 8 * len(tuned.cells())
+    assert [trial.id for trial in made(streams)] == [trial.id for trial in made(tuned)]
+
+
+def test_the_command_line_replaces_what_is_tried(tuned: Suite) -> None:
+    changed = change_suite(tuned, tune={"learning_rate": "0.5,5e-2"}).select
+    assert changed is not None
+    assert changed.grid == {"learning_rate": [0.5, 0.05]}
+    assert (changed.seeds, changed.fixed) == (2, {"epochs": 1})
+
+
+def test_the_command_line_tunes_what_a_suite_sets(small: Suite) -> None:
+    fixed = change_suite(small, {"learning_rate": "0.3"})
+    changed = change_suite(fixed, tune={"learning_rate": "0.1,0.5"})
+    assert {getattr(trial.settings, "learning_rate", None) for trial in made(changed)} == {0.1, 0.5}
+
+
+def test_tuning_is_switched_off_by_a_word_and_the_default_is_trained_with(tuned: Suite) -> None:
+    changed = change_suite(tuned, tune="off")
+    assert changed.select is None
+    assert {getattr(cell.settings, "learning_rate", None) for cell in changed.cells()} == {0.1}
+
+
+def test_what_is_tuned_no_more_is_said_with_the_claims_that_are_not_asked(tuned: Suite) -> None:
+    assert told_untuned(tuned, change_suite(tuned, {"ranks": "1"})) == ""
+    assert told_untuned(tuned, change_suite(tuned, tune={"learning_rate": "1,2"})) == ""
+    assert told_untuned(tuned, change_suite(tuned, {"learning_rate": "0.2"})) == (
+        "learning_rate is not tuned: every normalizer trains with 0.2; 1 claim on levels is not asked: group_norm_wins"
+    )
+
+
+def test_a_claim_on_levels_stands_while_anything_is_tuned() -> None:
+    text = TUNED.replace("[select.grid]", "[select.grid]\nweight_decay = [0.0, 0.1]")
+    suite = parse_suite(text, "tuned.toml")
+    said = told_untuned(suite, change_suite(suite, {"learning_rate": "0.2"}))
+    assert said == "learning_rate is not tuned: every normalizer trains with 0.2"

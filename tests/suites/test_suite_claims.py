@@ -9,6 +9,7 @@ import pytest
 from normzoo_suites import Suite, SuiteError, parse_suite
 from normzoo_suites.claims import side_cells
 from normzoo_suites.metrics import METRICS, measure_of
+from normzoo_suites.readings import missing
 
 Spoiled = Callable[[str, str], str]
 PLUS = 'plus = [{ normalizer = "batch_norm", ranks = 1 }]'
@@ -138,3 +139,59 @@ def test_a_side_may_name_the_samples_per_statistic(small_text: str) -> None:
 def test_a_published_effect_in_points_instead_of_shares_is_told(spoiled: Spoiled) -> None:
     told = 'margin = 0.01\npublished = { effect = 10.6, on = "ImageNet", grade = "primary" }'
     assert "a difference from -1 to 1 (0.106 is 10.6 points), got 10.6" in spoiled("margin = 0.01", told)
+
+
+READ_ONLY_WITH = {
+    "test_accuracy_population": 'readings = "all"',
+    "test_accuracy_batch": 'probe = "leak"',
+    "train_eval_gap": 'readings = "all"',
+    "test_accuracy_frozen": "epochs = 5, frozen_from = 0.8",
+    "test_accuracy_ema": "ema = 0.9",
+    "validation_accuracy": 'evaluate_on = "validation"',
+    "validation_loss": 'evaluate_on = "validation"',
+    "stream_accuracy": 'stream = "iid"',
+    "stream_accuracy_batch": 'stream = "class_ordered"',
+    "stream_accuracy_adabn": 'stream = "drifting"',
+    "stream_accuracy_momentum": 'stream = "iid"',
+    "test_accuracy_grouped": 'probe = "leak"',
+    "label_leak": 'probe = "leak"',
+    "gradient_footprint": 'probe = "leak"',
+}
+
+
+@pytest.mark.parametrize("metric", READ_ONLY_WITH)
+def test_a_claim_on_a_reading_that_no_cell_makes_is_refused_until_a_setting_makes_it(
+    small_text: str, spoiled: Spoiled, metric: str
+) -> None:
+    message = spoiled('metric = "test_accuracy"', f'metric = "{metric}"')
+    assert message.startswith("small.toml, line 24: the claim 'small_parts_hurt': {normalizer = batch_norm, ranks = 1}")
+    assert f"gives no {metric}; it needs " in message
+    key = READ_ONLY_WITH[metric].rpartition(", ")[2].partition(" ")[0]
+    assert key in message.partition("it needs ")[2]
+    text = small_text.replace('metric = "test_accuracy"', f'metric = "{metric}"')
+    text = text.replace("epochs = 1, ", "").replace(
+        'model = "mlp"', f'model = "mlp", epochs = 1, {READ_ONLY_WITH[metric]}'
+    )
+    text = text.replace("epochs = 1, epochs = 5", "epochs = 5").partition("[[figures]]")[0]
+    assert parse_suite(text, "small.toml").claims[0].metric == metric
+
+
+def test_a_mean_of_ranks_is_read_where_there_are_ranks_of_which_one_is_kept(spoiled: Spoiled, small_text: str) -> None:
+    message = spoiled('metric = "test_accuracy"', 'metric = "test_accuracy_mean_buffers"')
+    assert "{normalizer = batch_norm, ranks = 1} gives no test_accuracy_mean_buffers; it needs ranks above 1" in message
+    side = '{ normalizer = "batch_norm", ranks = 20, metric = "test_accuracy_mean_buffers" }'
+    text = small_text.replace(PLUS, f"plus = [{side}]")
+    parse_suite(text, "small.toml")
+    with pytest.raises(SuiteError, match='it needs buffers = "rank0", with which they are another reading'):
+        parse_suite(text.replace("epochs = 1", 'epochs = 1, buffers = "mean"'), "small.toml")
+
+
+def test_a_test_accuracy_is_not_read_on_a_validation_part(spoiled: Spoiled) -> None:
+    assert 'gives no test_accuracy; it needs evaluate_on = "test"' in spoiled(
+        "epochs = 1", 'epochs = 1, evaluate_on = "validation"'
+    )
+
+
+def test_a_setting_that_lacks_two_things_is_told_both() -> None:
+    settings = {"evaluate_on": "validation", "ema": 0.0}
+    assert missing("test_accuracy_ema", settings) == 'evaluate_on = "test"; and ema above 0, such as ema = 0.99'

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from normzoo_suites import parse_suite
+from normzoo_suites import SuiteError, parse_suite
 
 Spoiled = Callable[[str, str], str]
 
@@ -49,3 +49,16 @@ def test_a_figure_of_a_measure_that_no_grid_has_is_refused(spoiled: Spoiled, sma
 def test_where_may_ask_for_a_derived_value_and_any_spelling(small_text: str) -> None:
     text = small_text.replace("ranks = [1, 20] }", 'local_batch = [2], normalizer = ["group_norm( groups=8 )"] }')
     assert parse_suite(text, "small.toml").figures[0].where["normalizer"] == ["group_norm(groups=8)"]
+
+
+def test_a_figure_of_a_reading_that_none_of_its_cells_makes_is_refused_with_the_setting_that_makes_it(
+    spoiled: Spoiled, small_text: str
+) -> None:
+    message = spoiled('y = "test_accuracy"', 'y = "test_accuracy_ema"')
+    assert message == (
+        "small.toml, line 34: no cell that it shows gives test_accuracy_ema; it needs ema above 0, such as ema = 0.99"
+    )
+    some = small_text.replace('y = "test_accuracy"', 'y = "test_accuracy_mean_buffers"')  # those with ranks = 20 do
+    parse_suite(some, "small.toml")
+    with pytest.raises(SuiteError, match="gives test_accuracy_mean_buffers; it needs ranks above 1"):
+        parse_suite(some.replace("where = { ranks = [1, 20] }", "where = { ranks = [1] }"), "small.toml")

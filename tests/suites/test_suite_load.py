@@ -14,7 +14,10 @@ def settings_of(suite: Suite, key: str) -> list[object]:
     return list(dict.fromkeys(getattr(cell.settings, key) for cell in suite.cells() if hasattr(cell.settings, key)))
 
 
-BUILT_IN = ["batch_size", "group_count", "momentum", "normalization_batch", "quick", "throughput"]
+BUILT_IN = [
+    "batch_effects", "batch_size", "federated", "group_count", "momentum", "non_iid_batches", "non_iid_ranks",
+    "normalization_batch", "quick", "skewed_steps", "streaming", "throughput",
+]  # fmt: skip
 
 
 def test_the_built_in_suites_are_found_by_name() -> None:
@@ -28,7 +31,7 @@ def test_a_built_in_suite_loads_and_has_its_own_name(name: str) -> None:
     assert suite.cells()
 
 
-@pytest.mark.parametrize("name", ["batch_size", "group_count", "momentum", "normalization_batch", "quick"])
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if name != "throughput"])
 def test_a_built_in_suite_with_claims_has_ten_seeds_and_at_most_twelve_claims(name: str) -> None:
     suite = load_suite(name)
     assert settings_of(suite, "seed") == list(range(10))

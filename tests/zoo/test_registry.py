@@ -144,3 +144,23 @@ def test_the_source_hash_covers_what_lies_beside_a_normalizers_file(tmp_path, mo
     one = hash_with("def scale(x):\n    return x\n")
     assert one == hash_with("def scale(x):\n    return x\n")
     assert one != hash_with("def scale(x):\n    return 2 * x\n")
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "sync_batch_norm", "batch_renorm", "sync_batch_renorm"])
+@pytest.mark.parametrize("momentum", [0, -0.1, 1.5, True, "fast", float("nan")])
+def test_a_momentum_that_weighs_nothing_or_more_than_the_whole_is_refused(name: str, momentum: object) -> None:
+    allowed = f"{name}: momentum is the weight of the new batch .* above 0 and at most 1, got {momentum!r}"
+    with pytest.raises(normzoo.NormalizerOptionError, match=allowed):
+        normzoo.create(name, 8, momentum=momentum)
+    with pytest.raises(normzoo.NormalizerOptionError, match=allowed):
+        normzoo.convert(nn.BatchNorm2d(8), name, momentum=momentum)
+
+
+@pytest.mark.parametrize("momentum", [1, 0.5, 1e-9])
+def test_a_momentum_that_is_a_weight_is_taken(momentum: float) -> None:
+    assert normzoo.create("batch_norm", 8, momentum=momentum).momentum == momentum
+
+
+def test_a_models_own_momentum_is_taken_over_as_it_is() -> None:
+    """With 0 its owner has frozen the running statistics."""
+    assert normzoo.convert(nn.BatchNorm2d(8, momentum=0.0), "batch_norm").momentum == 0.0

@@ -33,6 +33,21 @@ class Augmentation:
         """Whether it does anything."""
         return self.flip or self.padding > 0
 
+    def check_fits(self, shape: tuple[int, int, int]) -> None:
+        """Require that every window keeps a part of its image; ``shape`` is [C, H, W].
+
+        Raises:
+            UsageError: for a padding that is as wide as the image or wider.
+
+        """
+        side = min(shape[1:])
+        if self.padding >= side:
+            allowed = f"the largest is {side - 1}" if side > 1 else "none fits, so use flip"
+            raise UsageError(
+                f"crop_flip(padding={self.padding}) would cut windows without a pixel of images of "
+                f"{shape[1]}×{shape[2]}; {allowed}"
+            )
+
     def draw(self, draw: np.random.Generator, count: int) -> NDArray[np.int64]:
         """Draw for so many images: [count, 3], the window's row, its column, and whether it is flipped."""
         window = draw.integers(0, 2 * self.padding + 1, (count, 2))

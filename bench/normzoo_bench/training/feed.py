@@ -19,15 +19,24 @@ class Feed:
     mean: Tensor  # [1, C, 1, 1], of pixels in 0…255
     deviation: Tensor  # likewise
     layout: torch.memory_format = torch.contiguous_format
+    effects: Tensor | None = None  # [n, 2], scale and shift of each standardized image
 
     def batch(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Give images [N, C, H, W], in the memory layout that is asked for, and labels [N]."""
         images = (self.images[index].float() - self.mean) / self.deviation
+        if self.effects is not None:
+            images = affect(images, self.effects[index])
         return images.contiguous(memory_format=self.layout), self.labels[index]
 
     def __len__(self) -> int:
         """Count the images."""
         return len(self.labels)
+
+
+def affect(images: Tensor, effects: Tensor) -> Tensor:
+    """Scale and shift images [N, C, H, W] by effects [N, 2]; the memory layout stays."""
+    scale, shift = (effects[:, one].view(-1, 1, 1, 1) for one in (0, 1))
+    return images * scale + shift
 
 
 def feeds(

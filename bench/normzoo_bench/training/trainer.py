@@ -58,11 +58,26 @@ class ResidentBatches:
 
     def take(self) -> tuple[Tensor, Tensor]:
         """Give the next batch."""
-        index = self.order.index_select(0, self.position).squeeze(0)
-        images, labels = self.feed.batch(index)
-        drawn = self.drawn.index_select(0, self.position).squeeze(0)
+        images, labels = self.feed.batch(self.of_step(self.order))
+        images = self.augmentation.apply(images, self.of_step(self.drawn))
         self.position += 1
-        return self.augmentation.apply(images, drawn), labels
+        return images, labels
+
+    def of_step(self, drawn: Tensor) -> Tensor:
+        """Give the next step's part of what was drawn for an epoch, [steps, …]."""
+        return drawn.index_select(0, self.position).squeeze(0)
+
+
+class Trained(Protocol):
+    """What a training comes to, and is read: a model, and where it was asked for the average of its weights."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, in training mode."""
+
+    @property
+    def average(self) -> Average | None:
+        """The moving average of its weights."""
 
 
 class Training:
@@ -97,11 +112,11 @@ class Training:
 
     def step(self) -> None:
         """Take a batch, and one step; nothing here waits for the device."""
-        images, labels = self.batches.take()
+        images, labels = self._take()
         self._set_rate()
         with autocast(self.settings):
             logits = self.model(images)
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.settings.label_smoothing)
+            loss = self._loss(logits, labels)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -109,6 +124,14 @@ class Training:
             self.average.update(self.model)
         self.loss_sum += loss.detach()
         self.hits += (logits.detach().argmax(1) == labels).sum()
+
+    def _take(self) -> tuple[Tensor, Tensor]:
+        return self.batches.take()
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Give the mean over the samples, in float32 at least."""
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        return F.cross_entropy(logits.to(wide), labels, label_smoothing=self.settings.label_smoothing)
 
     def _set_rate(self) -> None:
         rate = self.rate_of_step.index_select(0, self.position).squeeze(0)
@@ -136,19 +159,22 @@ class Training:
         return branch
 
 
-def _average(model: nn.Module, settings: AccuracySettings) -> _Average | None:
+def _average(model: nn.Module, settings: AccuracySettings) -> Average | None:
     if not settings.ema:
         return None
     from timm import utils
 
-    made: _Average = utils.ModelEmaV3(model, decay=settings.ema)  # type: ignore[attr-defined]  # no __all__
+    made: Average = utils.ModelEmaV3(model, decay=settings.ema)  # type: ignore[attr-defined]  # no __all__
     return made
 
 
-class _Average(Protocol):
+class Average(Protocol):
+    """A moving average of a model's weights, timm's."""
+
     module: nn.Module
 
-    def update(self, model: nn.Module) -> None: ...
+    def update(self, model: nn.Module) -> None:
+        """Take a step's weights in."""
 
 
 def autocast(settings: AccuracySettings) -> AbstractContextManager[object]:

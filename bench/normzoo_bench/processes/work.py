@@ -1,0 +1,37 @@
+"""What the asking process and its ranks know of each other: the files of the folder in which they meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the process of a rank imports this before it is ready to import torch
+    from normzoo_bench.data import DataSet
+    from normzoo_bench.streamed import StreamedSet
+    from normzoo_suites.settings import AccuracySettings
+
+WORK = "work.pt"
+ENDED = "ended.pickle"
+MEETING = "meeting"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the ranks of a job are to do.
+
+    Attributes:
+        cells: the settings of its cells.
+        data: their data set; ranks map the file that holds it, and share its memory.
+        source_hash: that of their normalizer's source, as it was planned.
+
+    """
+
+    cells: tuple[AccuracySettings, ...]
+    data: DataSet | StreamedSet
+    source_hash: str
+
+
+def told_file(folder: Path, rank: int) -> Path:
+    """Give the file in which a rank tells why it could not go on."""
+    return folder / f"told-{rank}.json"

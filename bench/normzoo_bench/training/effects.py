@@ -1,0 +1,120 @@
+"""Batch effects: what every rank's part of a step has to itself, a shift and a scale of all its pixels.
+
+It is either a nuisance, as when every exam year is marked on a scale of its own, or the very thing that is asked. A
+statistic over the part removes it in both cases. Samples of one part share an effect, unless ``by=sample``: the control
+in which each sample has its own, so that parts are mixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from normzoo_bench.errors import UsageError
+from normzoo_suites import parse_call
+from normzoo_suites.errors import suggest
+from normzoo_suites.settings import AccuracySettings
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What one draw of effects does to standardized images: each becomes scale · image + shift.
+
+    Attributes:
+        shift: deviation of a nuisance's shift, or the largest of a signal's, in deviations of the data.
+        scale: deviation of the logarithm of a nuisance's scale.
+        signal: whether the label is the shift, one of as many levels as there are classes, −shift to +shift.
+        by_part: whether a part's samples share one draw.
+
+    """
+
+    shift: float = 0.0
+    scale: float = 0.0
+    signal: bool = False
+    by_part: bool = True
+
+    @property
+    def changes(self) -> bool:
+        """Whether it does anything."""
+        return self.shift > 0 or self.scale > 0
+
+    def draw(
+        self, draw: np.random.Generator, steps: int, ranks: int, local: int, classes: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Draw for steps of ``ranks`` parts: scale and shift [steps, ranks · local, 2], and levels without the last 2.
+
+        Position i of a step belongs to rank i mod ranks.
+        """
+        shape = (steps, ranks) if self.by_part else (steps, ranks * local)
+        levels = draw.integers(0, classes, shape)
+        if self.signal:
+            drawn = np.stack([np.ones(shape), self.shift * (2 * levels / max(1, classes - 1) - 1)], axis=-1)
+        else:
+            normal = draw.standard_normal((2, *shape))
+            drawn = np.stack([np.exp(self.scale * normal[0]), self.shift * normal[1]], axis=-1)
+        if self.by_part:
+            drawn, levels = np.tile(drawn, (1, local, 1)), np.tile(levels, (1, local))
+        return drawn.astype(np.float32), levels
+
+
+def effects(text: str) -> Effects:
+    """Give the effects that a setting names.
+
+    Raises:
+        UsageError: for unknown ones, or an option that they do not have or take.
+
+    """
+    call = parse_call(text)
+    if call.name not in _KNOWN:
+        raise UsageError(f"unknown effects {call.name!r}; {suggest(call.name, _KNOWN)}")
+    make, options = _KNOWN[call.name]
+    for option in call.options:
+        if option not in options:
+            has = f"its options: {', '.join(options)}" if options else "it has none"
+            raise UsageError(f"unknown option {option!r} of the effects {call.name}; {has}")
+    return make(**call.options)
+
+
+def check(settings: AccuracySettings) -> None:
+    """Require effects that exist and go with the other settings.
+
+    Raises:
+        UsageError: otherwise.
+
+    """
+    if not effects(settings.effects).changes:
+        return
+    alone = {"split": "iid", "dealing": "shuffled", "draw": "iid", "data": "resident", "local_epochs": 0}
+    for key, plain in alone.items():
+        if (got := getattr(settings, key)) != plain:
+            raise UsageError(f"effects {settings.effects} need {key} {plain}, got {got}: one thing at a time")
+
+
+def _nuisance(shift: float = 1.0, scale: float = 0.5, by: str = "part") -> Effects:
+    return Effects(_size("nuisance", "shift", shift), _size("nuisance", "scale", scale), by_part=_by("nuisance", by))
+
+
+def _signal(shift: float = 3.0, by: str = "part") -> Effects:
+    return Effects(_size("signal", "shift", shift), signal=True, by_part=_by("signal", by))
+
+
+def _size(name: str, option: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+        raise UsageError(f"{name}'s {option} is a number of standard deviations from 0 to 100, got {value!r}")
+    return float(value)
+
+
+def _by(name: str, value: object) -> bool:
+    if value not in ("part", "sample"):
+        raise UsageError(f"{name}'s by is part (a rank's samples share it) or sample (each has its own), got {value!r}")
+    return value == "part"
+
+
+_KNOWN: dict[str, tuple[Callable[..., Effects], tuple[str, ...]]] = {
+    "none": (Effects, ()),
+    "nuisance": (_nuisance, ("shift", "scale", "by")),
+    "signal": (_signal, ("shift", "by")),
+}

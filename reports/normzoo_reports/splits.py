@@ -1,0 +1,91 @@
+"""Who had which data: one picture for each way of splitting, drawing or dealing, from what the records hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from normzoo_reports import words
+from normzoo_reports.draw import LOOK
+from normzoo_reports.style import INK
+from normzoo_reports.svg import to_svg
+from normzoo_suites import Record, Run
+
+_WAYS = ("draw", "split", "dealing", "ranks")
+_LARGEST = 170.0  # area of a dot, in points², that holds all of a row's samples
+_ROWS = 32  # more are not drawn; the table has them all
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The classes that each rank or part had, of one seed.
+
+    Attributes:
+        name: the way of splitting, in words.
+        svg: a dot per row and class, its area the class's share of the row's samples.
+        row: what a row is: a ``rank``, a ``part`` of a step, or a whole ``step``.
+        rows: the counts, a row's name first.
+        classes: how many classes the counts have.
+        told: of which seed it is, the hash that names this split, and what is left out.
+
+    """
+
+    name: str
+    svg: str
+    row: str
+    rows: tuple[tuple[str, tuple[int, ...]], ...]
+    classes: int
+    told: str
+
+
+def pictures(run: Run) -> list[Picture]:
+    """Give a picture for each way of splitting that a record of the run tells of, in the order of the suite."""
+    found: dict[str, Record] = {}
+    for cell in run.cells:
+        record = run.records.get(cell.id)
+        if record is not None and record.split.get("labels") and cell.same_as is None:
+            found.setdefault(_name(record.settings), record)
+    return [_picture(name, record, f"s{number}") for number, (name, record) in enumerate(found.items(), start=1)]
+
+
+def _name(settings: dict[str, Any]) -> str:
+    return words.condition(settings, _WAYS)
+
+
+def _picture(name: str, record: Record, prefix: str) -> Picture:
+    labels: list[list[int]] = record.split["labels"]
+    told = [f"Seed {record.settings.get('seed')}", f"manifest {record.split.get('manifest', '–')}"]
+    told += [str(record.split["note"])] if record.split.get("note") else []
+    told += [f"the first {_ROWS} of {len(labels)} rows are drawn"] if len(labels) > _ROWS else []
+    rows = tuple((str(number), tuple(counts)) for number, counts in enumerate(labels))
+    row = str(record.split.get("rows", "rank"))
+    return Picture(name, _drawn(labels[:_ROWS], row, prefix, name), row, rows, len(labels[0]), "; ".join(told) + ".")
+
+
+def _drawn(labels: list[list[int]], row: str, prefix: str, title: str) -> str:
+    sizes = [max(1, sum(counts)) for counts in labels]
+    dots = pd.DataFrame(
+        [
+            {row: number, "class": label, "share": count / sizes[number]}
+            for number, counts in enumerate(labels)
+            for label, count in enumerate(counts)
+            if count
+        ]
+    )
+    with mpl.rc_context(LOOK):
+        figure = Figure(figsize=(6.8, 0.7 + 0.24 * len(labels)), layout="constrained")
+        ax = figure.subplots()
+        sns.scatterplot(
+            dots, x="class", y=row, size="share", sizes=(0, _LARGEST), size_norm=(0, 1), color=INK, linewidth=0,
+            legend=False, ax=ax,
+        )  # fmt: skip
+        ax.set(xlim=(-0.6, len(labels[0]) - 0.4), ylim=(len(labels) - 0.4, -0.6), xlabel="class", ylabel=row)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=12))
+        return to_svg(figure, prefix, f"Samples by class and {row}: {title}")
