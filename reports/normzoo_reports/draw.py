@@ -24,6 +24,7 @@ from normzoo_reports.svg import to_svg
 BATCH_LIKE = ("local_batch", "batch_size", "ranks")
 """Settings that grow by factors: their axis is logarithmic with base 2."""
 
+_UP = 40  # letters that stand beside a panel, one above the other
 _LETTERS = 84  # that stand side by side under a figure
 _DODGE = 0.03  # in doublings: series of equal accuracy would else hide one another
 LOOK: Any = {  # newer matplotlib types every key, older ones know less of them
@@ -238,7 +239,7 @@ def _whiskers(values: Any) -> tuple[float, float]:
 
 def _axes_words(ax: Axes, across: str, up: str) -> None:
     ax.set_xlabel(_named(across))
-    ax.set_ylabel(_named(up))
+    ax.set_ylabel("\n".join(words.broken(_named(up), _UP)))
     for name, axis in ((across, ax.xaxis), (up, ax.yaxis)):
         if words.is_share(name):
             axis.set_major_formatter(FuncFormatter(_points if words.is_gap(name) else _percent))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from normzoo_reports import words
-from normzoo_reports.load import MEASURED, telling_apart
+from normzoo_reports.load import MEASURED, records, telling_apart
 from normzoo_reports.results import Estimate, Pivot
 from normzoo_reports.statistics import interval
 from normzoo_reports.tables import conditions, estimate
@@ -30,6 +30,7 @@ READINGS = (
 )
 STREAM = ("stream_accuracy", "stream_accuracy_batch", "stream_accuracy_momentum", "stream_accuracy_adabn")
 GAP = "train_eval_gap"
+_PLAIN = {"test_accuracy": "running statistics", "stream_accuracy": "as trained"}
 _EXPLAINED = {
     "test_accuracy": "running statistics are the moving averages of training, as the setting buffers keeps them",
     "test_accuracy_mean_buffers": "mean buffers are the mean of all ranks' moving averages",
@@ -89,11 +90,17 @@ def streams(run: Run, table: pd.DataFrame) -> list[Readings]:
     present = [metric for metric in STREAM if metric in rows and rows[metric].notna().any()]
     if not present:
         return []
-    told = [key for key in _OF_A_STREAM if key == "stream" or rows[key].nunique() > 1]
     apart = [key for key in telling_apart(rows, run) if key not in _OF_THE_READER]
-    names = conditions(rows, [*apart, *told])
-    made = [_condition(str(name), group, present) for name, group in rows.groupby(names, sort=False)]
-    return [one for one in made if one.table.rows]
+    names = conditions(rows, apart) + [_stream(row, ", " if apart else "") for row in records(rows)]
+    return [_condition(str(name), group, present, least=1) for name, group in rows.groupby(names, sort=False)]
+
+
+def _stream(row: dict[str, Any], before: str) -> str:
+    """Name a stream: "class_ordered, noise, batches of 64, momentum 0.1"."""
+    corrupted = "clean" if row["corruption"] == "none" else row["corruption"]
+    sizes = {0: "batches as in training", 1: "one sample at a time"}
+    size = sizes.get(row["eval_batch_size"], f"batches of {row['eval_batch_size']}")
+    return f"{before}{row['stream']}, {corrupted}, {size}, momentum {row['stream_momentum']:g}"
 
 
 def explained(table: pd.DataFrame) -> str:
@@ -118,13 +125,14 @@ def _once(rows: pd.DataFrame, metric: str, keys: Sequence[str]) -> pd.DataFrame:
     return rows.loc[rows.index.isin(chosen.index)]
 
 
-def _condition(name: str, rows: pd.DataFrame, metrics: Sequence[str]) -> Readings:
+def _condition(name: str, rows: pd.DataFrame, metrics: Sequence[str], least: int = 2) -> Readings:
+    """Make a condition's table of the normalizers that have so many readings at least."""
     columns = [column for metric in metrics for column in _columns(rows, metric)]
     lines, found = [], dict[str, list[str]]()
     for normalizer in dict.fromkeys(rows["normalizer"]):
         parts = [column._replace(rows=column.rows[column.rows["normalizer"] == normalizer]) for column in columns]
         cells = tuple(_cell(part) for part in parts)
-        if sum(isinstance(cell, Estimate) for cell in cells) > 1:  # one reading alone stands in the other tables
+        if sum(isinstance(cell, Estimate) for cell in cells) >= least:  # one alone stands in the other tables
             lines.append((words.show_value(normalizer), cells))
             found.setdefault(_extremes(parts), []).append(str(normalizer))
     table = Pivot(
@@ -155,7 +163,7 @@ def _once_of(rows: pd.DataFrame, metric: str, key: str, value: float) -> pd.Data
 
 
 def _name(metric: str, told: str) -> str:
-    name = "running statistics" if metric == "test_accuracy" else words.label(metric)
+    name = _PLAIN.get(metric) or words.label(metric)
     return name.removeprefix("test accuracy, ").removeprefix("accuracy on the stream, ") + told
 
 

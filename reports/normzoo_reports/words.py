@@ -14,7 +14,7 @@ METRICS = {
     "test_accuracy_frozen": "test accuracy, frozen statistics",
     "test_accuracy_ema": "test accuracy, averaged weights",
     "train_eval_gap": "running less batch statistics",
-    "stream_accuracy": "accuracy on the stream, as trained",
+    "stream_accuracy": "accuracy on the stream",
     "stream_accuracy_batch": "accuracy on the stream, each batch's statistics",
     "stream_accuracy_adabn": "accuracy on the stream, the whole stream's (AdaBN)",
     "stream_accuracy_momentum": "accuracy on the stream, statistics that follow it",
