@@ -64,6 +64,7 @@ def _end_with(parent: int, folder: Path | None) -> None:
     while os.getppid() == parent and (folder is None or (folder / WANTED).exists()):
         time.sleep(0.5)
     if folder is not None and os.getppid() != parent:
+        time.sleep(2)  # until the others have ended, too: one that is about to write there would wait for the folder
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 

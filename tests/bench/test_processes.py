@@ -149,7 +149,8 @@ def main(folder, parent):
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
+    folder = tmp_path_factory.mktemp("ranks") / "of a user with spaces, and 50 % more"
+    folder.mkdir()
     launch.run([__file__, str(folder), str(os.getpid())], RANKS, folder)
     return [torch.load(folder / f"found-{own}.pt", weights_only=False) for own in range(RANKS)]
 

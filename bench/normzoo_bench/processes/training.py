@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import FileStore
 
 from normzoo import Card
 from normzoo.kernels.ranks import world_size
@@ -31,7 +32,7 @@ def join(folder: Path, device: str) -> None:
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     dist.init_process_group(
         backend(device),
-        init_method=(folder / MEETING).as_uri(),
+        store=FileStore(str(folder / MEETING), size),  # torch takes a file's URI as it is: %20 would be no space
         rank=rank,
         world_size=size,
         timeout=SILENCE,
