@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed import FileStore
+from torch.distributed import FileStore  # type: ignore[attr-defined]  # torch documents it here, and has no __all__
 
 from normzoo import Card
 from normzoo.kernels.ranks import world_size
