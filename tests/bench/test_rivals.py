@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -293,7 +294,9 @@ def test_the_allocator_is_left_alone_without_glibc(monkeypatch):
 
 def run_bench(*arguments):
     command = [sys.executable, "-m", "pytest", "bench", "-q", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    # under `pytest -n` pytest-benchmark would warn here, too, that it does not time
+    apart = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_XDIST")}
+    return subprocess.run(command, cwd=ROOT, env=apart, capture_output=True, text=True, timeout=240)
 
 
 def test_the_benchmarks_can_be_collected():
