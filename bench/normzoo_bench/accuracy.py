@@ -139,7 +139,7 @@ class Run:
         branch = None if self.branch is None or self.branch.diverged else self.branch
         if self.settings.buffers == "local":
             both = [one if isinstance(one, Federation) else None for one in (self.training, branch)]
-            return ReadingsByRank(self.settings, self.train, self.held, both)
+            return ReadingsByRank(self.settings, self.held, both)
         return Readings(Reader(self.settings, self.train, self.held), self.training, branch)
 
 
@@ -150,10 +150,10 @@ def _feeds(settings: AccuracySettings, data: DataSet | StreamedSet) -> tuple[Fee
     train, held = data.parts(*asked)
     owners = splits.owner_of(settings, train.labels.numpy())
     if parse_call(settings.split).name == "features" and owners is not None:
-        train = dataclasses.replace(train, images=splits.shifted(settings, train.images, owners))
+        train = dataclasses.replace(train, images=splits.shifted(settings, train.images, owners, "training"))
         # the test part looks as all ranks' data do: sample i as that of rank i mod ranks
         each = np.arange(len(held.labels)) % settings.ranks
-        held = dataclasses.replace(held, images=splits.shifted(settings, held.images, each))
+        held = dataclasses.replace(held, images=splits.shifted(settings, held.images, each, settings.evaluate_on))
     return feeds(train, held, settings.device, layout(settings))
 
 
@@ -238,5 +238,6 @@ def _options(settings: AccuracySettings, steps: int) -> dict[str, Any]:
     momentum = options.get("momentum", card.options.get("momentum"))
     counting = parse_call(settings.momentum_counts)
     if counting.name == "samples" and isinstance(momentum, float | int):
-        options["momentum"] = 1 - (1 - momentum) ** (settings.batch_size / float(counting.options["per"] or 1))
+        seen = settings.local_batch if settings.local_epochs else settings.batch_size  # by a step
+        options["momentum"] = 1 - (1 - momentum) ** (seen / float(counting.options["per"] or 1))
     return options

@@ -116,8 +116,8 @@ def skip_reason(cell: Cell, sources: Mapping[str, Source]) -> str | None:
     if isinstance(settings, AccuracySettings):
         dataset = data.load_as(settings.data, settings.dataset, sources[settings.dataset].where)
         card = normzoo.card(parse_call(settings.normalizer).name)
-        if settings.eval_batch_size > dataset.test_size() and "batch" in card.pools:
-            return f"eval_batch_size is {settings.eval_batch_size}, and the test part has {dataset.test_size()} samples"
+        if reason := _test_reason(settings, card, dataset.test_size()):
+            return reason
         if settings.local_epochs and "rank" in card.pools:
             return f"{card.name} pools over ranks in every step, and ranks that train by themselves do not meet there"
         dealt = is_split(card, settings.ranks) and not settings.local_epochs
@@ -125,6 +125,22 @@ def skip_reason(cell: Cell, sources: Mapping[str, Source]) -> str | None:
         # two samples give every statistic two values; only one sample needs a look at the model's smallest map
         virtual = dealt and settings.ranks_backend == "virtual"
         return _model_reason(settings.normalizer, settings.model, dataset.shape, dataset.classes, local == 1, virtual)
+    return None
+
+
+def _test_reason(settings: AccuracySettings, card: Card, size: int) -> str | None:
+    """Say why a test part of this size is too small for the readings that are asked for."""
+    whose = f"the test part has {size} samples"
+    if settings.buffers == "local":  # each rank's model reads its share
+        size //= settings.ranks
+        whose = f"each of {settings.ranks} ranks reads {size} of the test part's samples"
+    own = int(settings.local_batch) if settings.buffers == "local" else 0
+    wanted = settings.eval_batch_size or own
+    by_batch = settings.eval_batch_size or settings.readings == "all" or settings.probe != "none"
+    if size < 1:
+        return whose
+    if by_batch and wanted > size and "batch" in card.pools:
+        return f"{'eval_batch_size' if settings.eval_batch_size else 'local_batch'} is {wanted}, and {whose}"
     return None
 
 

@@ -76,7 +76,8 @@ def _drawn(labels: list[list[int]], row: str, prefix: str, title: str) -> str:
             for number, counts in enumerate(labels)
             for label, count in enumerate(counts)
             if count
-        ]
+        ],
+        columns=[row, "class", "share"],
     )
     with mpl.rc_context(LOOK):
         figure = Figure(figsize=(6.8, 0.7 + 0.24 * len(labels)), layout="constrained")

@@ -110,14 +110,16 @@ def test_local_norm_layers_are_never_overwritten_and_all_else_is(federation):
     made = federation(buffers="local", split="exclusive_classes")
     made.train(0, 2)
     trained = [copy.deepcopy(rank.model.state_dict()) for rank in made.ranks]
-    for rank in made.ranks:
-        made._send(rank.model)
     factory = type(next(layer for layer in made.model.modules() if type(layer).__name__ == "BatchNorm"))
     norms = {f"{name}." for name, layer in made.model.named_modules() if isinstance(layer, factory)}
     for rank, before in zip(made.ranks, trained, strict=True):
         for name, value in rank.model.state_dict().items():
             own = name.startswith(tuple(norms))
             assert torch.equal(value, before[name] if own else made.model.state_dict()[name])
+    first, second = (rank.model.state_dict() for rank in made.ranks[:2])
+    apart = [name for name, value in first.items() if value.is_floating_point() and name.startswith(tuple(norms))]
+    assert apart
+    assert not any(torch.equal(first[name], second[name]) for name in apart)
 
 
 def test_frozen_statistics_stay_and_weights_move_on(federation):

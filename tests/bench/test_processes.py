@@ -313,14 +313,14 @@ def fail():
 def refuse():
     raise TooFewValuesError("needs more")
 
-@normzoo.register("explodes", paper="none", year=None, pools=set())
+@normzoo.register("a_rank_explodes", paper="none", year=None, pools=set())
 class Explodes(NoNorm):
     def forward(self, x):
         return super().forward(x) * float("inf")
 
-Dies = bad("dies", die)
-Fails = bad("fails", fail)
-Refuses = bad("refuses", refuse)
+Dies = bad("a_rank_dies", die)
+Fails = bad("a_rank_fails", fail)
+Refuses = bad("a_rank_refuses", refuse)
 """
 
 SUITE = """
@@ -355,7 +355,14 @@ def faults(suite, tmp_path_factory):
             suite,
             out=folder / "run",
             load=[str(folder / "bad.py")],
-            normalizers=["dies", "fails", "refuses", "explodes", "batch_norm", "group_norm"],
+            normalizers=[
+                "a_rank_dies",
+                "a_rank_fails",
+                "a_rank_refuses",
+                "a_rank_explodes",
+                "batch_norm",
+                "group_norm",
+            ],
             settings={"ranks_backend": "process"},
             jobs=2,
         )
@@ -366,10 +373,10 @@ def faults(suite, tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "status", "reason"),
     [
-        ("dies", "crashed", "the process of rank 1 of 2 died (signal 9)"),
-        ("fails", "error", "rank 1 of 2: KeyError: 'no such thing' (bad.py, line"),
-        ("refuses", "skipped", "needs more"),
-        ("explodes", "diverged", "not finite in epoch 1"),
+        ("a_rank_dies", "crashed", "the process of rank 1 of 2 died (signal 9)"),
+        ("a_rank_fails", "error", "rank 1 of 2: KeyError: 'no such thing' (bad.py, line"),
+        ("a_rank_refuses", "skipped", "needs more"),
+        ("a_rank_explodes", "diverged", "not finite in epoch 1"),
         ("batch_norm", "ok", ""),
         ("group_norm", "ok", ""),
     ],

@@ -10,7 +10,7 @@ from normzoo_bench.splits.draw import order
 from normzoo_bench.splits.manifest import manifest
 from normzoo_bench.splits.ownership import owner_of, owners
 from normzoo_bench.splits.shifts import check_corruption, corrupted, shifted
-from normzoo_bench.splits.steps import epochs
+from normzoo_bench.splits.steps import epochs, steps
 
 __all__ = [
     "check",
@@ -23,4 +23,5 @@ __all__ = [
     "owner_of",
     "owners",
     "shifted",
+    "steps",
 ]

@@ -69,8 +69,11 @@ def _risen(kind: str, step: int, steps: int) -> Shift:
     return Shift(kind, amounts.get(kind, 0.0))
 
 
-def shifted(settings: AccuracySettings, images: Tensor, ranks: NDArray[np.int64]) -> Tensor:
-    """Shift images as those of the ranks [n] that they belong to; −1 belongs to none."""
+def shifted(settings: AccuracySettings, images: Tensor, ranks: NDArray[np.int64], part: str = "training") -> Tensor:
+    """Shift images as those of the ranks [n] that they belong to; −1 belongs to none.
+
+    ``part`` is the name of the part that they are of: each has noise of its own.
+    """
     moved = images.clone()
     for rank in range(settings.ranks):
         shift = shift_of(settings, rank)
@@ -79,7 +82,7 @@ def shifted(settings: AccuracySettings, images: Tensor, ranks: NDArray[np.int64]
             continue
         if shift.kind == "blur":
             shift = Shift("blur", shift.amount * max(1 / BLUR, *images.shape[2:]))
-        moved[own] = _apply(shift, images[own], torch_seed(settings.seed, f"noise on {len(images)} images of {rank}"))
+        moved[own] = _apply(shift, images[own], torch_seed(settings.seed, f"noise on the {part} images of {rank}"))
     return moved
 
 

@@ -1,7 +1,8 @@
 """Batch effects: what every rank's part of a step has to itself, a shift and a scale of all its pixels.
 
 It is either a nuisance, as when every exam year is marked on a scale of its own, or the very thing that is asked. A
-statistic over the part removes it in both cases. Samples of one part share an effect, unless ``by=sample``: the control
+statistic over the part removes it in both cases, from the inside of an image: where a convolution pads with zeros, the
+border still tells it apart. Samples of one part share an effect, unless ``by=sample``: the control
 in which each sample has its own, so that parts are mixed.
 """
 
@@ -85,9 +86,11 @@ def check(settings: AccuracySettings) -> None:
         UsageError: otherwise.
 
     """
-    if not effects(settings.effects).changes:
+    effects(settings.effects)
+    if settings.effects == "none":
         return
     alone = {"split": "iid", "dealing": "shuffled", "draw": "iid", "data": "resident", "local_epochs": 0}
+    alone |= {"eval_batch_size": 0}  # what is read shares effects as training does
     for key, plain in alone.items():
         if (got := getattr(settings, key)) != plain:
             raise UsageError(f"effects {settings.effects} need {key} {plain}, got {got}: one thing at a time")
@@ -98,6 +101,8 @@ def _nuisance(shift: float = 1.0, scale: float = 0.5, by: str = "part") -> Effec
 
 
 def _signal(shift: float = 3.0, by: str = "part") -> Effects:
+    if shift == 0:
+        raise UsageError("signal's shift is the label, and with shift=0 there is none; give a number above 0")
     return Effects(_size("signal", "shift", shift), signal=True, by_part=_by("signal", by))
 
 

@@ -10,7 +10,7 @@ from normzoo_bench.training.feed import Feed
 from normzoo_bench.training.leak import read_leak
 from normzoo_bench.training.online import read_stream
 from normzoo_bench.training.readings import Reader
-from normzoo_bench.training.trainer import Trained
+from normzoo_bench.training.trainer import ResidentBatches, Trained, Training
 from normzoo_suites.settings import AccuracySettings
 
 
@@ -46,12 +46,12 @@ class ReadingsByRank:
     Sample i belongs to rank i mod ranks, as in training. Metrics are the mean over samples.
     """
 
-    def __init__(self, settings: AccuracySettings, train: Feed, held: Feed, both: Sequence[Federation | None]) -> None:
+    def __init__(self, settings: AccuracySettings, held: Feed, both: Sequence[Federation | None]) -> None:
         training, branch = both
         assert training is not None  # for mypy: only a branch may be missing
         self.parts = [_every(held, rank, settings.ranks) for rank in range(settings.ranks)]
         self.readings = [
-            Readings(Reader(settings, train, part), own, branch.ranks[rank] if branch else None)
+            Readings(Reader(settings, _data(own), part), own, branch.ranks[rank] if branch else None)
             for rank, (part, own) in enumerate(zip(self.parts, training.ranks, strict=True))
         ]
 
@@ -64,6 +64,12 @@ class ReadingsByRank:
             name: sum(weight * one[name] for weight, one in zip(weights, found, strict=True)) / sum(weights)
             for name in names
         }
+
+
+def _data(own: Training) -> Feed:
+    """Give a rank's own training data, of which its population statistics are."""
+    assert isinstance(own.batches, ResidentBatches)  # for mypy: ranks by themselves have these
+    return own.batches.feed
 
 
 def _every(held: Feed, rank: int, ranks: int) -> Feed:

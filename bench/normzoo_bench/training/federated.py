@@ -48,16 +48,24 @@ class Federation:
         self.diverged = False
 
     def train(self, first: int, last: int) -> None:
-        """Train from epoch ``first`` up to ``last``, in whole rounds; ends early where a rank diverges."""
+        """Train from epoch ``first`` up to ``last``, in whole rounds; ends early where a rank diverges.
+
+        Afterwards every rank has the average of the last round, so that all are read after communication.
+        """
         for start in range(first, last, self.settings.local_epochs):
             if self.diverged:
-                return
-            for rank in self.ranks:
-                self._send(rank.model)
-                rank.optimizer = optimizer(rank.model, rank.settings)
-                train([rank], start, start + self.settings.local_epochs, eager)
-            self._note(start)
-            self._average()
+                break
+            self._round(start)
+        for rank in self.ranks:
+            self._send(rank.model)
+
+    def _round(self, start: int) -> None:
+        for rank in self.ranks:
+            self._send(rank.model)
+            rank.optimizer = optimizer(rank.model, rank.settings)
+            train([rank], start, start + self.settings.local_epochs, eager)
+        self._note(start)
+        self._average()
 
     def branch(self) -> Federation:
         """Give a federation that goes on from here with its running statistics as constants (FixBN).

@@ -233,7 +233,7 @@ class StreamBatches:
 
         self.feed, self.settings = feed, settings
         self.steps = len(feed) // settings.batch_size
-        self._epoch_order = splits.epochs(settings, feed.rows.labels.numpy())
+        self._steps_of = splits.steps(settings, feed.rows.labels.numpy())
         self._epoch = 0
         # it standardizes as the feed does, unless told otherwise
         self._prefetched: Iterable[tuple[Tensor, Tensor]] = PrefetchLoader(
@@ -249,9 +249,9 @@ class StreamBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Decode the batches of the epoch that has begun: what is prefetched from."""
-        order = self._epoch_order(self._epoch)
+        order, places = self._steps_of(self._epoch)
         draw = stream(self.settings.seed, f"augmentation of epoch {self._epoch}")
-        seeds = draw.integers(0, 2**63, order.shape)
+        seeds = np.take_along_axis(draw.integers(0, 2**63, order.shape), places, axis=1)
         steps = zip(order, seeds, strict=True)
         return self.feed.decoder.batches(
             draws(self.feed.rows.take(some), self.settings.augment, own) for some, own in steps

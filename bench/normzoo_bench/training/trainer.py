@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -42,7 +43,7 @@ class ResidentBatches:
         self.feed, self.seed = feed, settings.seed
         self.steps = len(feed) // settings.batch_size
         self.augmentation = augmentation(settings.augment)
-        self._epoch_order = splits.epochs(settings, feed.labels.cpu().numpy())
+        self._steps_of = splits.steps(settings, feed.labels.cpu().numpy())
         device, shape = settings.device, (self.steps, settings.batch_size)
         self.order = torch.zeros(shape, dtype=torch.int64, device=device)
         self.drawn = torch.zeros((*shape, 3), dtype=torch.int64, device=device)
@@ -50,10 +51,12 @@ class ResidentBatches:
 
     def begin(self, epoch: int) -> None:
         """Draw an epoch's order and augmentation."""
-        self.order.copy_(torch.from_numpy(self._epoch_order(epoch)))
+        order, places = self._steps_of(epoch)
+        self.order.copy_(torch.from_numpy(order))
         draw = stream(self.seed, f"augmentation of epoch {epoch}")
         if self.augmentation.changes:
-            self.drawn.copy_(torch.from_numpy(self.augmentation.draw(draw, self.order.numel())).view(self.drawn.shape))
+            drawn = self.augmentation.draw(draw, self.order.numel()).reshape(self.drawn.shape)
+            self.drawn.copy_(torch.from_numpy(np.take_along_axis(drawn, places[..., None], axis=1)))
         self.position.zero_()
 
     def take(self) -> tuple[Tensor, Tensor]:
