@@ -24,7 +24,7 @@ from normzoo_reports.svg import to_svg
 BATCH_LIKE = ("local_batch", "batch_size", "ranks")
 """Settings that grow by factors: their axis is logarithmic with base 2."""
 
-_UP = 40  # letters that stand beside a panel, one above the other
+_UP = 38  # letters that stand beside a panel, one above the other
 _LETTERS = 84  # that stand side by side under a figure
 _DODGE = 0.03  # in doublings: series of equal accuracy would else hide one another
 LOOK: Any = {  # newer matplotlib types every key, older ones know less of them

@@ -47,6 +47,7 @@ def render(run: Run) -> str:
         "environments": found,
         "differing": sections.differing(found),
         "measures": set(table["measure"]),
+        "ranks": sections.ranks(run),
         "again": sections.again(run, table),
         "light": style.variables(style.LIGHT),
         "dark": style.variables(style.DARK),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -228,9 +228,26 @@ _TOLD = {
     "dataset": "on {}",
     "epochs": "{} epochs",
     "batch_size": "batches of {}",
+    "ranks": "{} ranks",
     "learning_rate": "learning rate {}",
 }
 """The settings that a reader must know before any number, and how they read."""
+
+
+def ranks(run: Run) -> list[str]:
+    """Say how the run's data-parallel ranks were had; nothing where all cells have one rank."""
+    settings = [cell.settings.model_dump() for cell in (*run.cells, *waiting(run)) if cell.measure == "accuracy"]
+    return [said for said, holds in _RANKS.items() if any(one["ranks"] > 1 and holds(one) for one in settings)]
+
+
+_RANKS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "Data-parallel ranks are virtual: one process cuts each batch into the parts that would share a statistic, and all "
+    "else sees the whole batch.": lambda one: one["ranks_backend"] == "virtual" and not one["local_epochs"],
+    "Where ranks_backend is process, each data-parallel rank is a process of its own; gradients are averaged over them "
+    "in every step.": lambda one: bool(one["ranks_backend"] == "process"),
+    "Where local_epochs is above 0, ranks train by themselves for so many epochs, then their weights are averaged; "
+    "with local buffers each rank's model reads its own share of the test part.": lambda one: bool(one["local_epochs"]),
+}
 
 
 def differing(found: Iterable[Environment]) -> list[str]:

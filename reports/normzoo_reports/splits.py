@@ -65,6 +65,9 @@ def _picture(name: str, record: Record, prefix: str) -> Picture:
     told += [f"the first {_ROWS} of {len(labels)} rows are drawn"] if len(labels) > _ROWS else []
     rows = tuple((str(number), tuple(counts)) for number, counts in enumerate(labels))
     row = str(record.split.get("rows", "rank"))
+    sizes = sorted(map(sum, labels))
+    if sizes[0] != sizes[-1]:  # dots show shares, not amounts
+        told.append(f"from {words.count(sizes[0], 'sample')} to {sizes[-1]:,} a {row}")
     return Picture(name, _drawn(labels[:_ROWS], row, prefix, name), row, rows, len(labels[0]), "; ".join(told) + ".")
 
 

@@ -159,4 +159,5 @@ def _setting(settings: Mapping[str, Any], key: str) -> str:
     value = settings[key]
     if key == "ranks" and settings.get("batch_size"):
         return f"ranks {show_value(value)} ({show_value(settings['batch_size'] / value)} each)"
-    return value if isinstance(value, str) and key != "learning_rate" else f"{key} {show_value(value)}"
+    plain = isinstance(value, str) and key != "learning_rate" and value != "none"
+    return value if plain else f"{key} {show_value(value)}"

@@ -120,7 +120,7 @@ def test_mistakes_are_named(text, said):
 
 
 def test_one_thing_at_a_time_is_said_before_anything_is_trained():
-    asked = {"effects": "signal", "split": "exclusive_classes"}
+    asked = {"effects": "signal", "split": "exclusive_classes", "ranks": "5"}
     with pytest.raises(UsageError, match="effects signal need split iid, got exclusive_classes: one thing at a time"):
         commands.plan("quick", settings=asked, seeds=1)
 

@@ -212,7 +212,7 @@ def test_a_cells_own_settings_hold_what_was_chosen_for_it(tuned_page: Path) -> N
 def test_the_line_of_settings_says_tuned_in_place_of_a_learning_rate(tuned_page: Path) -> None:
     line = re.search("Measured: (.*?)</p>", tuned_page.read_text(encoding="utf-8"))
     assert line is not None
-    assert line[1].startswith("mlp on digits, 10 epochs, batches of 40, tuned learning rate, 8 seeds; ")
+    assert line[1].startswith("mlp on digits, 10 epochs, batches of 40, 1 or 20 ranks, tuned learning rate, 8 seeds; ")
 
 
 def test_with_tuning_levels_are_said_to_be_comparable(tuned_page: Path, quick_page: Path) -> None:

@@ -41,6 +41,7 @@ def check(settings: AccuracySettings, labels: Callable[[], Indices]) -> None:
     _check_classes(settings, present)
     if settings.split != "iid":
         _check_owners(settings, labels(), present)
+    _check_ranks(settings)
 
 
 def check_order(text: str) -> None:
@@ -58,6 +59,16 @@ def _check_one_thing(settings: AccuracySettings) -> None:
         raise UsageError(f"dealing {dealing} needs draw iid or balanced, got {draw}: one thing at a time")
     if split.startswith("features") and settings.data == "stream":
         raise UsageError(f'split {split} shifts images before training, which needs data = "resident", got "stream"')
+
+
+def _check_ranks(settings: AccuracySettings) -> None:
+    """Require several ranks where data is split, or a step dealt, over them."""
+    for kind, text, plain in (("split", settings.split, "iid"), ("dealing", settings.dealing, "shuffled")):
+        if text != plain and settings.ranks == 1:
+            raise UsageError(
+                f"{kind} {text} is of several ranks, and ranks is 1; give ranks=2 or more, each of batch_size / ranks "
+                f"samples, or {kind}={plain} (for what makes up whole steps there is draw)"
+            )
 
 
 def _check_classes(settings: AccuracySettings, present: int) -> None:
