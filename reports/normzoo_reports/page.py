@@ -11,7 +11,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from normzoo_reports import sections, splits, style, words
+from normzoo_reports import protocol, sections, splits, style, words
 from normzoo_reports.digest import summarize
 from normzoo_reports.figures import show_figure
 from normzoo_reports.load import load_frame
@@ -32,7 +32,7 @@ def render(run: Run) -> str:
         "summary": summary,
         "counted": _counted(summary.statuses, summary.same),
         "found": _found(summary.verdicts),
-        "measured": sections.measured(run),
+        "measured": protocol.measured(run),
         "needed": seeds_needed(len(summary.verdicts)),
         "published": any(verdict.claim.published for verdict in summary.verdicts),
         "figures": [show_figure(figure, run, table, f"f{i}") for i, figure in enumerate(run.suite.figures, start=1)],
@@ -47,7 +47,7 @@ def render(run: Run) -> str:
         "environments": found,
         "differing": sections.differing(found),
         "measures": set(table["measure"]),
-        "ranks": sections.ranks(run),
+        "ranks": protocol.ranks(run),
         "again": sections.again(run, table),
         "light": style.variables(style.LIGHT),
         "dark": style.variables(style.DARK),
