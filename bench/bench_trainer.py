@@ -11,7 +11,6 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -19,27 +18,22 @@ from torch import nn
 from torch.nn import functional as F
 
 from normzoo_bench import accuracy, models
-from normzoo_bench.data import DataSet, Images
+from normzoo_bench.data import DataSet
 from normzoo_bench.seeds import torch_seed
-from normzoo_bench.timing import Step, cpu_clock, cuda_clock, time_pairs
-from normzoo_bench.training.capture import Captured
+from normzoo_bench.timing import time_pairs
 from normzoo_bench.training.trainer import Training, eager
 from normzoo_suites.settings import AccuracySettings
+from training_steps import CLOCK, DEVICE, noise, step_of
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SAMPLES = 4096 if DEVICE == "cuda" else 512
 PAIRS = 9
-CLOCK = cuda_clock if DEVICE == "cuda" else cpu_clock
 BATCHES = (2, 4, 16, 64, 256)
 
 
 @pytest.fixture(scope="module")
 def images() -> DataSet:
-    """Noise of CIFAR-10's shape: times do not depend on what is in the pixels."""
-    draw = np.random.default_rng(0)
-    pixels = torch.from_numpy(draw.integers(0, 256, (SAMPLES, 3, 32, 32), dtype=np.uint8))
-    part = Images(pixels, torch.from_numpy(draw.integers(0, 10, SAMPLES)))
-    return DataSet(part, part, 10, "noise")
+    """Noise, some steps of the largest batch."""
+    return noise(SAMPLES)
 
 
 def cell(batch_size: int) -> AccuracySettings:
@@ -111,7 +105,7 @@ def bench_the_loss_lies_on_the_bare_loops(images: DataSet) -> None:
 @pytest.mark.parametrize("batch_size", BATCHES)
 def bench_trainer(benchmark: BenchmarkFixture, batch_size: int, images: DataSet) -> None:
     training, bare = run_of(batch_size, images)
-    ours, theirs = _steps(training), bare.step
+    ours, theirs = step_of(training), bare.step
     pairs = time_pairs(ours, theirs, CLOCK, PAIRS)
     ratio = statistics.median(1 / one for one in pairs.ratios())
     benchmark.group = f"training step on {DEVICE}"
@@ -119,18 +113,3 @@ def bench_trainer(benchmark: BenchmarkFixture, batch_size: int, images: DataSet)
     speed = batch_size / statistics.median(pairs.candidate) * 1e3
     print(f"\nbatch {batch_size}: {speed:,.0f} images/s, {ratio:.2f} times the bare loop's")
     benchmark.pedantic(ours, rounds=3)  # type: ignore[no-untyped-call]  # it has no types
-
-
-def _steps(training: Training) -> Step:
-    """Give one step, replayed on a GPU; the order starts over in time."""
-    captured = Captured()
-    steps, taken = training.batches.steps, 0
-
-    def step() -> None:
-        nonlocal taken
-        if taken % steps == 0:
-            training.begin(0)
-        taken += 1
-        captured.step([training]) if DEVICE == "cuda" else training.step()
-
-    return step

@@ -8,56 +8,40 @@ from __future__ import annotations
 
 import statistics
 
-import numpy as np
 import pytest
-import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from normzoo_bench import accuracy
-from normzoo_bench.data import DataSet, Images
-from normzoo_bench.timing import Step, cpu_clock, cuda_clock, time_pairs
-from normzoo_bench.training.capture import Captured
+from normzoo_bench.data import DataSet
+from normzoo_bench.timing import time_pairs
 from normzoo_bench.training.trainer import Training
 from normzoo_suites.settings import AccuracySettings
+from training_steps import CLOCK, DEVICE, noise, step_of
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-CLOCK = cuda_clock if DEVICE == "cuda" else cpu_clock
 BATCH, STEPS, PAIRS = 256, 4, 9
 
 
 @pytest.fixture(scope="module")
 def images() -> DataSet:
-    """Noise of CIFAR-10's shape: times do not depend on what is in the pixels."""
-    draw = np.random.default_rng(0)
-    pixels = torch.from_numpy(draw.integers(0, 256, (BATCH * STEPS, 3, 32, 32), dtype=np.uint8))
-    part = Images(pixels, torch.from_numpy(draw.integers(0, 10, BATCH * STEPS)))
-    return DataSet(part, part, 10, "noise")
+    """Noise for four steps."""
+    return noise(BATCH * STEPS)
 
 
-def step_of(normalizer: str, ranks: int, images: DataSet) -> Step:
-    """Give one training step of a cell with so many ranks."""
+def training_of(normalizer: str, ranks: int, images: DataSet) -> Training:
+    """Give the training of a cell with so many ranks."""
     settings = AccuracySettings(
         normalizer=normalizer, dataset="noise", model="resnet20", epochs=1000, batch_size=BATCH, ranks=ranks,
-        device="cuda" if DEVICE == "cuda" else "cpu",
+        device=DEVICE,
     )  # fmt: skip
     training = accuracy.Run(settings, images).training
     assert isinstance(training, Training)  # for mypy: it is federated where ranks train by themselves only
-    captured, taken = Captured(), 0
-
-    def step() -> None:
-        nonlocal taken
-        if taken % STEPS == 0:
-            training.begin(0)
-        taken += 1
-        captured.step([training]) if DEVICE == "cuda" else training.step()
-
-    return step
+    return training
 
 
 @pytest.mark.parametrize("ranks", [16, 128])
 @pytest.mark.parametrize("normalizer", ["batch_norm", "batch_renorm"])
 def bench_virtual_ranks(benchmark: BenchmarkFixture, normalizer: str, ranks: int, images: DataSet) -> None:
-    cut, whole = (step_of(normalizer, count, images) for count in (ranks, 1))
+    cut, whole = (step_of(training_of(normalizer, count, images)) for count in (ranks, 1))
     pairs = time_pairs(cut, whole, CLOCK, PAIRS)
     ratio = statistics.median(pairs.ratios())
     benchmark.group = f"training step of {BATCH} on {DEVICE}"

@@ -48,10 +48,13 @@ def test_windows_and_flips_are_drawn_evenly():
     ("text", "said"),
     [
         ("flop", "unknown augmentation 'flop'; did you mean 'flip'?"),
-        ("flip(padding=4)", "unknown option 'padding' of the augmentation flip; it has none"),
-        ("crop_flip(pad=4)", "unknown option 'pad' of the augmentation crop_flip; its options: padding"),
-        ("crop_flip(padding=0)", "a whole number from 1 to 64 pixels, got 0"),
-        ("crop_flip(padding=1.5)", "a whole number from 1 to 64 pixels, got 1.5"),
+        ("flip(padding=4)", "augmentation flip has no options, got flip(padding=4)"),
+        ("crop_flip(pad=4)", "unknown option 'pad' of the augmentation crop_flip; did you mean 'padding'"),
+        ("crop_flip(padding=0)", "padding of the augmentation crop_flip must be a whole number from 1 to 64, got 0"),
+        (
+            "crop_flip(padding=1.5)",
+            "padding of the augmentation crop_flip must be a whole number from 1 to 64, got 1.5",
+        ),
     ],
 )
 def test_an_augmentation_that_there_is_not_is_told(text, said):

@@ -109,9 +109,10 @@ def test_training_is_the_same_to_the_bit_each_time_and_draws_anew_each_epoch(set
     ("text", "said"),
     [
         ("nuissance", "unknown effects 'nuissance'; did you mean 'nuisance'"),
-        ("nuisance(width=1)", "unknown option 'width' of the effects nuisance; its options: shift, scale, by"),
-        ("signal(shift=-1)", "signal's shift is a number of standard deviations from 0 to 100, got -1"),
-        ("signal(by=class)", "signal's by is part .* got 'class'"),
+        ("nuisance(width=1)", "unknown option 'width' of the effects nuisance; known: by, scale, shift"),
+        ("nuisance(scale=-1)", "scale of the effects nuisance must be a number from 0 up to 100, got -1"),
+        ("signal(shift=0)", "shift of the effects signal must be a number above 0 up to 100, got 0"),
+        ("signal(by=class)", "by of the effects signal must be one of part, sample, got 'class'"),
     ],
 )
 def test_mistakes_are_named(text, said):

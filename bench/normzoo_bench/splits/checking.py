@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normzoo_bench.errors import UsageError
+from normzoo_bench.options import read
 from normzoo_bench.splits.dealing import DEALINGS
 from normzoo_bench.splits.draw import DRAWS, ORDERS
-from normzoo_bench.splits.options import read
 from normzoo_bench.splits.ownership import SPLITS, may_fail, owners
 from normzoo_suites.settings import AccuracySettings
 

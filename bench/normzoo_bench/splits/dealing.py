@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from normzoo_bench.splits.options import Known, number, read, whole
+from normzoo_bench.options import Known, number, read, whole
 
 Indices = NDArray[np.int64]
 Wish = Callable[[Indices], tuple[Indices, Indices]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from normzoo_bench.splits.options import Known, number, read, whole
+from normzoo_bench.options import Known, number, read, whole
 
 Indices = NDArray[np.int64]
 

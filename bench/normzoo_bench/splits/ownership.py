@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normzoo_bench.errors import UsageError
+from normzoo_bench.options import Known, number, read, whole, word
 from normzoo_bench.seeds import stream
 from normzoo_bench.splits import partition
-from normzoo_bench.splits.options import Known, number, read, whole, word
 from normzoo_suites.settings import AccuracySettings
 
 Indices = NDArray[np.int64]

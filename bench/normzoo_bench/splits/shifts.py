@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from normzoo_bench.options import Known, number, read
 from normzoo_bench.seeds import torch_seed
-from normzoo_bench.splits.options import Known, number, read
 from normzoo_bench.splits.ownership import ALL, SPLITS
 from normzoo_suites.settings import AccuracySettings
 

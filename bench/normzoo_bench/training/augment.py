@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from normzoo_bench.errors import UsageError
-from normzoo_suites import parse_call
-from normzoo_suites.errors import suggest
+from normzoo_bench.options import Known, read, whole
 
 LARGEST_PADDING = 64
 
@@ -75,25 +73,7 @@ class Augmentation:
         return rows, columns
 
 
-def _none() -> Augmentation:
-    return Augmentation(padding=0, flip=False)
-
-
-def _flip() -> Augmentation:
-    return Augmentation(padding=0, flip=True)
-
-
-def _crop_flip(padding: int = 4) -> Augmentation:
-    if not isinstance(padding, int) or isinstance(padding, bool) or not 1 <= padding <= LARGEST_PADDING:
-        raise UsageError(f"crop_flip's padding is a whole number from 1 to {LARGEST_PADDING} pixels, got {padding!r}")
-    return Augmentation(padding, flip=True)
-
-
-_KNOWN: dict[str, tuple[Callable[..., Augmentation], tuple[str, ...]]] = {
-    "none": (_none, ()),
-    "flip": (_flip, ()),
-    "crop_flip": (_crop_flip, ("padding",)),
-}
+_KNOWN: Known = {"none": {}, "flip": {}, "crop_flip": {"padding": whole(4, most=LARGEST_PADDING)}}
 
 
 def augmentation(text: str) -> Augmentation:
@@ -103,12 +83,5 @@ def augmentation(text: str) -> Augmentation:
         UsageError: for an unknown one, or an option that it does not have or take.
 
     """
-    call = parse_call(text)
-    if call.name not in _KNOWN:
-        raise UsageError(f"unknown augmentation {call.name!r}; {suggest(call.name, _KNOWN)}")
-    make, options = _KNOWN[call.name]
-    for option in call.options:
-        if option not in options:
-            has = f"its options: {', '.join(options)}" if options else "it has none"
-            raise UsageError(f"unknown option {option!r} of the augmentation {call.name}; {has}")
-    return make(**call.options)
+    call = read("augmentation", text, _KNOWN)
+    return Augmentation(padding=int(call.options.get("padding", 0)), flip=call.name != "none")

@@ -8,16 +8,16 @@ in which each sample has its own, so that parts are mixed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from normzoo_bench.errors import UsageError
-from normzoo_suites import parse_call
-from normzoo_suites.errors import suggest
+from normzoo_bench.options import Known, number, read, word
 from normzoo_suites.settings import AccuracySettings
+
+LARGEST = 100  # standard deviations
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,11 @@ def effects(text: str) -> Effects:
         UsageError: for unknown ones, or an option that they do not have or take.
 
     """
-    call = parse_call(text)
-    if call.name not in _KNOWN:
-        raise UsageError(f"unknown effects {call.name!r}; {suggest(call.name, _KNOWN)}")
-    make, options = _KNOWN[call.name]
-    for option in call.options:
-        if option not in options:
-            has = f"its options: {', '.join(options)}" if options else "it has none"
-            raise UsageError(f"unknown option {option!r} of the effects {call.name}; {has}")
-    return make(**call.options)
+    call = read("effects", text, _KNOWN)
+    if call.name == "none":
+        return Effects()
+    shift, scale = (float(call.options.get(name, 0)) for name in ("shift", "scale"))
+    return Effects(shift, scale, signal=call.name == "signal", by_part=call.options["by"] == "part")
 
 
 def check(settings: AccuracySettings) -> None:
@@ -96,30 +92,12 @@ def check(settings: AccuracySettings) -> None:
             raise UsageError(f"effects {settings.effects} need {key} {plain}, got {got}: one thing at a time")
 
 
-def _nuisance(shift: float = 1.0, scale: float = 0.5, by: str = "part") -> Effects:
-    return Effects(_size("nuisance", "shift", shift), _size("nuisance", "scale", scale), by_part=_by("nuisance", by))
-
-
-def _signal(shift: float = 3.0, by: str = "part") -> Effects:
-    if shift == 0:
-        raise UsageError("signal's shift is the label, and with shift=0 there is none; give a number above 0")
-    return Effects(_size("signal", "shift", shift), signal=True, by_part=_by("signal", by))
-
-
-def _size(name: str, option: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
-        raise UsageError(f"{name}'s {option} is a number of standard deviations from 0 to 100, got {value!r}")
-    return float(value)
-
-
-def _by(name: str, value: object) -> bool:
-    if value not in ("part", "sample"):
-        raise UsageError(f"{name}'s by is part (a rank's samples share it) or sample (each has its own), got {value!r}")
-    return value == "part"
-
-
-_KNOWN: dict[str, tuple[Callable[..., Effects], tuple[str, ...]]] = {
-    "none": (Effects, ()),
-    "nuisance": (_nuisance, ("shift", "scale", "by")),
-    "signal": (_signal, ("shift", "by")),
+_KNOWN: Known = {
+    "none": {},
+    "nuisance": {
+        "shift": number(1.0, most=LARGEST, least=0),
+        "scale": number(0.5, most=LARGEST, least=0),
+        "by": word("part", "sample"),
+    },
+    "signal": {"shift": number(3.0, most=LARGEST), "by": word("part", "sample")},
 }

@@ -1,4 +1,4 @@
-"""Names with options, as settings of splits spell them: which there are, and what they take."""
+"""Names with options, as settings spell them: which there are, and what they take."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def read(kind: str, text: str, known: Known) -> Chosen:
     return Chosen(call.name, {name: one.default for name, one in allowed.items()} | dict(call.options))
 
 
-def whole(default: int) -> Allowed:
-    """Allow a whole number from 1."""
+def whole(default: int, most: int | None = None) -> Allowed:
+    """Allow a whole number from 1, up to ``most``."""
 
     def fits(value: Any) -> bool:
-        return _is_number(value) and value >= 1 and value % 1 == 0
+        return _is_number(value) and value >= 1 and value % 1 == 0 and (most is None or value <= most)
 
-    return Allowed(default, "a whole number from 1", fits)
+    return Allowed(default, "a whole number from 1" + (f" to {most}" if most else ""), fits)
 
 
 def number(default: float, most: float, least: float | None = None) -> Allowed:
