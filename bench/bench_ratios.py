@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from cases import LAYOUTS, Case, copy_bytes_per_ms, paired, saved_bytes, step_of
+import normzoo
+from cases import LAYOUTS, Case, paired, saved, step_of
 from check import fault
+from normzoo_bench.speed.limit import copy_bytes_per_ms, fewest_passes
 from normzoo_bench.timing import Pairs, Step, warm_up
 from ratios import Row, Rows
 from rivals import IMPLEMENTATIONS, Implementation
@@ -35,7 +37,6 @@ COMPARED = {
     ],
 }
 MOVED = ["F.layer_norm", "F.layer_norm and back"]  # where channels are last already, these are its faster layout
-PASSES = {"group_norm": 5, "layer_norm": 5, "layer_norm_channels": 5}  # T moved at least; of all others 8
 
 
 # one that fails before it is timed has said why
@@ -66,8 +67,8 @@ def bench_ratio(benchmark: BenchmarkFixture, rows: Rows, candidate: str, rival: 
     layer = ours.make(case)
     step, other = step_of(layer, case, "forward_backward"), _step(theirs, case, faster=rival != name)
     pairs = paired(step, other, case.clock())
-    saved = saved_bytes(layer, case) / case.bytes, saved_bytes(theirs.make(case), case) / case.bytes
-    row = Row(candidate, rival, case, pairs, saved=saved, share_of_limit=_share(candidate, case, pairs))
+    kept = saved(layer, case), saved(theirs.make(case), case)
+    row = Row(candidate, rival, case, pairs, saved=kept, share_of_limit=_share(candidate, case, pairs))
     rows.add(row, theirs.unchecked and f"not compared with {name}: it {theirs.unchecked}")
     benchmark.group = f"ratios {identify(case)}"
     benchmark.extra_info.update(row.numbers())
@@ -88,5 +89,5 @@ def _share(candidate: str, case: Case, pairs: Pairs) -> float | None:
     """Give the share of the limit, on GPUs: fewest bytes / time / measured bandwidth of a copy."""
     if case.device != "cuda":
         return None
-    fewest = PASSES.get(candidate, 8) * case.bytes
+    fewest = fewest_passes(normzoo.card(candidate), "forward_backward") * case.bytes
     return fewest / float(np.median(pairs.candidate)) / copy_bytes_per_ms(case.device)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from normzoo_bench.timing import Clock, Pairs, Step, cpu_clock, cuda_clock, time_pairs
+from normzoo_bench.speed.saved import saved_bytes
+from normzoo_bench.timing import Clock, Pairs, Step, clock_of, time_pairs
 
 Direction = Literal["forward", "forward_backward", "eval"]
 Layout = Literal["contiguous", "channels_last"]
@@ -64,7 +64,7 @@ class Case:
 
     def clock(self) -> Clock:
         """Give the clock of the device, which waits for its work."""
-        return cuda_clock if self.device == "cuda" else cpu_clock
+        return clock_of(self.device)
 
 
 def cases(shapes: list[str], batch: int, device: str) -> list[Case]:
@@ -101,23 +101,10 @@ def parameters(layer: nn.Module) -> list[nn.Parameter]:
     return [layer.weight, layer.bias]  # type: ignore[list-item]  # a module's attributes have no narrower type
 
 
-def saved_bytes(layer: nn.Module, case: Case) -> int:
-    """Count what a training step keeps for backward: unique storages, without parameters and buffers."""
+def saved(layer: nn.Module, case: Case) -> float:
+    """Give what a training step keeps for backward, in inputs (T): see ``saved_bytes``."""
     x = case.draw(0).requires_grad_()
-    layer.train()
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*layer.parameters(), *layer.buffers())}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        y = layer(x)  # alive until all is counted: what is freed could be given out again at the same address
-    del y
-    return sum(kept.values())
+    return saved_bytes(lambda: layer.train()(x), layer) / case.bytes
 
 
 def paired(candidate: Step, rival: Step, clock: Clock) -> Pairs:
@@ -125,13 +112,3 @@ def paired(candidate: Step, rival: Step, clock: Clock) -> Pairs:
     clock(candidate, 1), clock(rival, 1)
     fit = int(SECONDS * 1e3 / (clock(candidate, 1) + clock(rival, 1)))
     return time_pairs(candidate, rival, clock, min(max(fit, PAIRS[0]), PAIRS[1]) | 1)
-
-
-@functools.lru_cache(maxsize=1)
-def copy_bytes_per_ms(device: str) -> float:
-    """Measure the bandwidth of a copy (reads and writes), the unit of the limit; meant for GPUs."""
-    source = torch.empty(2**28, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    clock = cuda_clock if device == "cuda" else cpu_clock
-    clock(lambda: target.copy_(source), 5)
-    return 2 * source.numel() / min(clock(lambda: target.copy_(source), 10) / 10 for _ in range(10))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cases import Case, parameters
 from naive import NAIVE
-from normzoo_bench.gate import TOLERANCE, error_vs_float64
+from normzoo_bench.speed.gate import TOLERANCE, error_vs_float64
 from rivals import Implementation, groups
 
 

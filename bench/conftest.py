@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cases import RESNET
-from memory import keep_freed_memory
 from normzoo_bench.environment import environment
+from normzoo_bench.timing.allocator import keep_freed_memory
 from ratios import Rows, text
 from selection import selected
 

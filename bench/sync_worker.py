@@ -22,8 +22,8 @@ import naive
 import normzoo
 from cases import Case, paired, step_of
 from check import largest_error, load, moved, results, verdict
-from memory import keep_freed_memory
 from normzoo_bench.timing import Clock, Step
+from normzoo_bench.timing.allocator import keep_freed_memory
 
 PATIENCE = timedelta(seconds=120)  # with a rank that does not answer
 

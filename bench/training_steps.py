@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from normzoo_bench.data import DataSet, Images
-from normzoo_bench.timing import Step, cpu_clock, cuda_clock
+from normzoo_bench.timing import Step, clock_of
 from normzoo_bench.training.capture import Captured
 from normzoo_bench.training.trainer import Training
 
 DEVICE: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
-CLOCK = cuda_clock if DEVICE == "cuda" else cpu_clock
+CLOCK = clock_of(DEVICE)
 
 
 def noise(samples: int) -> DataSet:

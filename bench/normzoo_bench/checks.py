@@ -23,7 +23,7 @@ from normzoo_bench.data import Source
 from normzoo_bench.errors import UsageError
 from normzoo_bench.processes.check import check as check_processes
 from normzoo_bench.ranks import is_split
-from normzoo_bench.throughput import REFERENCE
+from normzoo_bench.speed.layers import REFERENCE
 from normzoo_bench.training import effects, online
 from normzoo_bench.training.augment import augmentation
 from normzoo_bench.training.stream import check_augment

@@ -34,6 +34,7 @@ Set = Annotated[
 ]
 Normalizers = Annotated[str | None, typer.Option(help="What to measure, comma-separated, instead of the suite's own.")]
 Seeds = Annotated[int | None, typer.Option(help="How many seeds, from 0.")]
+Repeats = Annotated[int | None, typer.Option(help="How many fresh processes for what is timed, from 0.")]
 Tune = Annotated[
     list[str] | None,
     typer.Option("--tune", help="KEY=V1,V2 replaces the values that the suite's tuning tries; off tunes nothing."),
@@ -134,6 +135,7 @@ def plan(
     settings: Set = None,
     normalizers: Normalizers = None,
     seeds: Seeds = None,
+    repeats: Repeats = None,
     device: Device = None,
     load: Load = None,
     cell: CellId = None,
@@ -148,7 +150,7 @@ def plan(
     from normzoo_bench.pool import default_jobs
     from normzoo_bench.store import Store
 
-    made = make(suite, out=out, **_asked(settings, normalizers, seeds, device, load, cell, tune))
+    made = make(suite, out=out, **_asked(settings, normalizers, seeds, repeats, device, load, cell, tune))
     store = Store(out or default_folder(made.suite.name, cell))
     print_plan(out_console, made, store, default_jobs(made.cells), cells)
 
@@ -159,6 +161,7 @@ def run(
     settings: Set = None,
     normalizers: Normalizers = None,
     seeds: Seeds = None,
+    repeats: Repeats = None,
     device: Device = None,
     load: Load = None,
     cell: CellId = None,
@@ -179,7 +182,7 @@ def run(
 
     # a cluster's or a shell's polite kill is the same as Ctrl-C
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    asked = _asked(settings, normalizers, seeds, device, load, cell, tune)
+    asked = _asked(settings, normalizers, seeds, repeats, device, load, cell, tune)
     statuses = [status for status in retry.split(",") if status]
     result = measure(suite, out=out, jobs=jobs, timeout=_seconds(timeout), retry=statuses, together=together, **asked)
     if result.interrupted:
@@ -243,6 +246,7 @@ def _asked(
     settings: list[str] | None,
     normalizers: str | None,
     seeds: int | None,
+    repeats: int | None,
     device: str | None,
     load: list[str] | None,
     cell: str | None,
@@ -252,6 +256,7 @@ def _asked(
         "settings": _pairs("--set", settings),
         "normalizers": normalizers,
         "seeds": seeds,
+        "repeats": repeats,
         "device": device,
         "load": load or [],
         "cell": cell,

@@ -31,6 +31,7 @@ class Asked(TypedDict, total=False):
     settings: Mapping[str, str] | None
     normalizers: Sequence[str] | str | None
     seeds: int | None
+    repeats: int | None
     device: str | None
     load: Sequence[str | Path]
     cell: str | None
@@ -46,6 +47,7 @@ def _request(suite: str | Path, asked: Asked) -> Request:
         settings=dict(asked.get("settings") or {}),
         normalizers=None if normalizers is None else tuple(normalizers),
         seeds=asked.get("seeds"),
+        repeats=asked.get("repeats"),
         device=asked.get("device"),
         load=tuple(map(str, asked.get("load") or ())),
         cell=asked.get("cell"),

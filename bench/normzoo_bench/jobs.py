@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 from normzoo_bench.worker import Job
 from normzoo_suites import Cell
@@ -37,6 +38,25 @@ def _grouped(trainings: list[list[Cell]], together: int) -> Iterator[list[list[C
         alike.setdefault(key or cells[0].id, []).append(cells)
     for group in alike.values():
         yield from (group[start : start + together] for start in range(0, len(group), together))
+
+
+def processes(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Tell timed cells apart by the fresh process that each is measured in, in an order that is as good as random.
+
+    What is repeated comes first, repeat by repeat, since claims rest on it; then, in the order given, what is measured
+    once. An id is a hash over the repeat, too, so that by ids every process has another order.
+    """
+    experiments = Counter(_experiment(cell) for cell in cells)
+    repeated = [cell for cell in cells if experiments[_experiment(cell)] > 1]
+    once = [cell for cell in cells if experiments[_experiment(cell)] == 1]
+    numbers = sorted({cell.settings.replicate for cell in repeated})
+    by_repeat = [[cell for cell in repeated if cell.settings.replicate == number] for number in numbers]
+    return [*(sorted(group, key=lambda cell: cell.id) for group in by_repeat), *([once] if once else [])]
+
+
+def _experiment(cell: Cell) -> str:
+    """Name what repeats of one experiment have in common."""
+    return f"{cell.measure} {cell.protocol} {cell.settings.model_dump_json(exclude={str(cell.settings.REPLICATES)})}"
 
 
 def apart(job: Job) -> list[Job]:

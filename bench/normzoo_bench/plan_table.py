@@ -55,11 +55,14 @@ def _print_counts(console: Console, plan: Plan, finished: Mapping[str, Record]) 
 
 
 def _print_seeds(console: Console, plan: Plan) -> None:
-    """Say when no claim can be decided with so few seeds."""
-    seeds = len({getattr(cell.settings, "seed", 0) for cell in plan.suite.cells() if cell.measure == "accuracy"})
-    needed = seeds_needed(len(plan.suite.claims))
-    if plan.suite.claims and seeds < needed:
-        _print_line(console, f"{seeds} seeds cannot decide any of {len(plan.suite.claims)} claims; {needed} can")
+    """Say when no claim can be decided with so few seeds, or processes."""
+    needed, cells = seeds_needed(len(plan.suite.claims)), plan.suite.cells()
+    for measure in dict.fromkeys(claim.measure for claim in plan.suite.claims):
+        own = [cell.settings for cell in cells if cell.measure == measure]
+        number = len({settings.replicate for settings in own})
+        if own and number < needed:
+            what = f"{number} {own[0].REPLICATES}{'' if number == 1 else 's'}"
+            _print_line(console, f"{what} cannot decide any of {len(plan.suite.claims)} claims; {needed} can")
 
 
 def _print_time(console: Console, plan: Plan, finished: Mapping[str, Record], jobs: int) -> None:

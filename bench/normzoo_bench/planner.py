@@ -104,6 +104,7 @@ def plan(request: Request, recorded: Recorded = lambda _: {}) -> Plan:
         changes,
         request.normalizers,
         request.seeds,
+        request.repeats,
         add_normalizers=loaded if request.normalizers is None and "normalizer" not in changes else (),
         tune=request.tune,
     )

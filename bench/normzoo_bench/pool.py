@@ -17,16 +17,12 @@ from pebble import ProcessExpired, ProcessPool
 import normzoo
 from normzoo import plugins
 from normzoo_bench.environment import environment
-from normzoo_bench.jobs import apart, jobs
+from normzoo_bench.jobs import apart, jobs, processes
 from normzoo_bench.planner import Plan, source_hash
 from normzoo_bench.processes import machines
 from normzoo_bench.result import Result
-from normzoo_bench.worker import Job, Outcome, describe, run_job, start
+from normzoo_bench.worker import TIMED, Job, Outcome, describe, run_job, start
 from normzoo_suites import Cell, parse_call
-
-ALONE = frozenset({"throughput"})
-"""Measures that are timed: their cells run one at a time, after all others."""
-
 
 BREAKS = 5
 """How many pools may break under the cells of one owner before what is left is given up."""
@@ -54,7 +50,7 @@ class Options:
 
 
 def outcomes(plan: Plan, cells: list[Cell], options: Options) -> Iterator[tuple[Cell, Outcome]]:
-    """Yield every cell with how it ended, as they end; timed cells last and one at a time.
+    """Yield every cell with how it ended, as they end; timed cells last, one at a time, each repeat in a fresh process.
 
     Normalizers from outside have workers of their own, each its own: whatever one does to its process, no other
     normalizer is measured there. Under torchrun there are no workers: this process is one of a cell's ranks.
@@ -65,11 +61,12 @@ def outcomes(plan: Plan, cells: list[Cell], options: Options) -> Iterator[tuple[
     owners: dict[str, list[Cell]] = {}
     for cell in cells:
         owners.setdefault(_owner(cell), []).append(cell)
-    for timed in (False, True):
-        for own in owners.values():
-            some = [cell for cell in own if (cell.measure in ALONE) == timed]
-            if some:
-                yield from _measured(plan, some, options, timed)
+    for own in owners.values():
+        if trained := [cell for cell in own if cell.measure not in TIMED]:
+            yield from _measured(plan, trained, options, timed=False)
+    for own in owners.values():
+        for together in processes([cell for cell in own if cell.measure in TIMED]):
+            yield from _measured(plan, together, options, timed=True)
 
 
 def _owner(cell: Cell) -> str:

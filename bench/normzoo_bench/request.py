@@ -20,6 +20,7 @@ class Request:
         settings: by setting, the comma-separated values that replace it.
         normalizers: what to measure instead of the suite's own; None for these.
         seeds: how many seeds; None for as many as the suite says.
+        repeats: how many fresh processes for what is timed; None for as many as the suite says.
         device: ``cpu``, ``cuda`` or ``auto``; None for what the suite says.
         load: Python files with normalizers.
         cell: the beginning of one cell's id; None for all.
@@ -31,6 +32,7 @@ class Request:
     settings: Mapping[str, str] = field(default_factory=dict)
     normalizers: tuple[str, ...] | None = None
     seeds: int | None = None
+    repeats: int | None = None
     device: str | None = None
     load: tuple[str, ...] = ()
     cell: str | None = None
@@ -47,7 +49,7 @@ class Request:
         words += [] if tuned else self._tune_words()  # what is set is tuned no more
         if self.normalizers is not None:
             words += ["--normalizers", ",".join(self.normalizers)]
-        for option, given in (("--seeds", self.seeds), ("--device", self.device)):
+        for option, given in (("--seeds", self.seeds), ("--repeats", self.repeats), ("--device", self.device)):
             words += [option, str(given)] if given is not None else []
         for path in self.load:
             words += ["--load", _shown(path)]

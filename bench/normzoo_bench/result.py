@@ -21,6 +21,7 @@ class Result:
         series: a number per epoch, by name.
         samples: raw samples, by name.
         options: the normalizer's options as it was built.
+        conditions: what held while it was timed.
         split: which rank owned which data; see ``normzoo_suites.Record``.
 
     """
@@ -30,6 +31,7 @@ class Result:
     samples: dict[str, list[float]] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     split: dict[str, Any] = field(default_factory=dict)
+    conditions: dict[str, Any] = field(default_factory=dict)
 
 
 class Diverged(Exception):  # noqa: N818  # not an error: a result

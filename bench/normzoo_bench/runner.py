@@ -154,6 +154,7 @@ def _record(plan: Plan, cell: Cell, outcome: Outcome) -> Record:
         source_hash=source_hash(cell),
         data_fingerprint=data_fingerprint(plan, cell),
         split=outcome.result.split,
+        conditions=outcome.result.conditions,
         environment=outcome.environment | {"threads": getattr(cell.settings, "threads", 1)},
         seconds=round(outcome.seconds, 4),
         command=plan.request.command(cell.id, tuned=_tuned(plan, cell)),

@@ -16,7 +16,6 @@ from normzoo_bench.planner import Plan, source_hash
 from normzoo_suites import SCHEMA, Cell, Record, read_run
 from normzoo_suites.errors import NewerSchemaError
 from normzoo_suites.run_folder import read_records
-from normzoo_suites.settings import AccuracySettings
 
 
 class Store:
@@ -108,11 +107,13 @@ class Store:
         }
 
     def _looks_by_now(self, plan: Plan, before: dict[str, Any]) -> list[int]:
-        """Give the numbers of seeds at which results could be seen before more seeds were asked for."""
+        """Give the numbers of seeds, or repeats, at which results could be seen before more were asked for."""
         looks = [int(look) for look in before.get("looks", [])]
         cells = before.get("cells", [])
-        seen = len({cell["settings"]["seed"] for cell in cells if "seed" in cell["settings"]})
-        asked = len({cell.settings.seed for cell in plan.suite.cells() if isinstance(cell.settings, AccuracySettings)})
+        now = plan.suite.cells()
+        counted = plan.suite.replicates
+        seen = len({cell["settings"][counted] for cell in cells if counted in cell["settings"]})
+        asked = len({cell.settings.replicate for cell in now if counted == cell.settings.REPLICATES})
         waited = [cell["id"] for cell in cells if not (cell["skip"] or cell["same_as"])]
         finished = waited and all((self.folder / "cells" / f"{one}.json").exists() for one in waited)
         return [*looks, seen] if finished and not before.get("waiting") and asked > seen > 0 else looks

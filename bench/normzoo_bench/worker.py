@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
 import os
 import re
@@ -17,7 +18,15 @@ from typing import Any
 from normzoo_bench.result import CannotRun, Diverged, RankFailed, Result
 from normzoo_suites import Cell, parse_call
 from normzoo_suites.record import Status
-from normzoo_suites.settings import AccuracySettings, ThroughputSettings
+from normzoo_suites.settings import AccuracySettings
+
+TIMED = {
+    "throughput": "normzoo_bench.speed.layers",
+    "model_throughput": "normzoo_bench.speed.models",
+    "memory": "normzoo_bench.speed.memory",
+    "sync_cost": "normzoo_bench.speed.sync",
+}
+"""By measure, the module that has its ``measure(settings)``. Their cells run one at a time, after all trainings."""
 
 Job = tuple[Cell, ...]
 """Cells that are measured together: they share one training, or train side by side."""
@@ -138,11 +147,7 @@ def _measure(job: Job, where: str) -> list[_Ended]:
         together = [cell.settings for cell in job if isinstance(cell.settings, AccuracySettings)]
         dataset = data.load_as(settings.data, settings.dataset, where)
         return [_told(one) for one in accuracy.measure_together(together, dataset)]
-    if isinstance(settings, ThroughputSettings):
-        from normzoo_bench import throughput
-
-        return [("ok", "", throughput.measure(settings))]
-    raise TypeError(f"no measure for {type(settings).__name__}")
+    return [("ok", "", importlib.import_module(TIMED[job[0].measure]).measure(settings))]
 
 
 def _told(ended: Result | Diverged | CannotRun) -> _Ended:

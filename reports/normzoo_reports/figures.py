@@ -9,7 +9,7 @@ import pandas as pd
 
 from normzoo_reports import words
 from normzoo_reports.draw import Panel, draw
-from normzoo_reports.load import records, telling_apart
+from normzoo_reports.load import records, replicates, telling_apart
 from normzoo_reports.readings import once
 from normzoo_reports.results import Pivot
 from normzoo_reports.tables import pivot, unsynchronized
@@ -83,8 +83,9 @@ def _caption(rows: pd.DataFrame, panel: Panel, lumped: list[str]) -> str:
     """Say what a mark and its bar are."""
     if lumped:
         return f"Marks are means over cells that differ in {', '.join(lumped)}, and so have no interval."
-    if f"{panel.value}_p10" in rows:
+    counted = replicates(rows)
+    if f"{panel.value}_p10" in rows and rows[counted].nunique() == 1:
         return "Marks are medians of one process's samples, lines span their 10th to 90th percentile."
-    if "seed" not in rows or rows["seed"].isna().all():
+    if rows[counted].nunique() == 1:
         return "Each mark is the value of one cell."
-    return "Marks are means over seeds, lines their 95 % intervals (each for itself; none below 6 seeds)."
+    return f"Marks are means over {counted}s, lines their 95 % intervals (each for itself; none below 6 {counted}s)."

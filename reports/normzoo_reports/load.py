@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -12,6 +12,9 @@ from normzoo_suites import Cell, Record, Run
 from normzoo_suites.readings import missing
 from normzoo_suites.selection import condition, is_tuned
 from normzoo_suites.settings import MEASURES
+
+REPLICATES = ("seed", "repeat")
+"""What tells repeats of one experiment apart."""
 
 MEASURED = ("ok", "diverged")
 """Statuses that give values; a diverged run counts with chance accuracy."""
@@ -51,7 +54,7 @@ def tuned(run: Run) -> tuple[str, ...]:
 
 
 def telling_apart(rows: pd.DataFrame, run: Run) -> list[str]:
-    """Name the settings, besides the normalizer, the seed and what is tuned, that tell these rows' conditions apart."""
+    """Name the settings, besides normalizer, seed, repeat and what is tuned, that tell these rows' conditions apart."""
     return [key for key in varying(rows, settings_of(rows)) if key not in tuned(run)]
 
 
@@ -62,8 +65,20 @@ def settings_of(rows: pd.DataFrame) -> list[str]:
 
 
 def varying(rows: pd.DataFrame, settings: Iterable[str]) -> list[str]:
-    """Name the settings, besides normalizer and seed, in which these rows differ."""
-    return [key for key in settings if key not in ("normalizer", "seed") and rows[key].nunique() > 1]
+    """Name the settings, besides normalizer, seed and repeat, in which these rows differ."""
+    apart = {"normalizer", *REPLICATES}
+    return [key for key in settings if key not in apart and rows[key].nunique() > 1]
+
+
+def replicates(rows: pd.DataFrame) -> Literal["seed", "repeat"]:
+    """Name the setting that counts the repeats of these rows' experiments; of several measures, the first one's."""
+    return MEASURES[str(rows["measure"].iloc[0])].REPLICATES
+
+
+def named_replicate(row: Mapping[str, Any]) -> str:
+    """Name one cell among the repeats of its experiment: "seed 3"."""
+    key = MEASURES[str(row["measure"])].REPLICATES
+    return f"{key} {words.show_value(row[key])}"
 
 
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:

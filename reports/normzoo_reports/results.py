@@ -40,7 +40,7 @@ class Estimate:
     low: float | None
     high: float | None
     n: int
-    over: Literal["seed", "cell", "sample", "layer"]
+    over: Literal["seed", "repeat", "cell", "sample", "layer"]
     diverged: int = 0
     absent: int = 0
     same_as: str = ""

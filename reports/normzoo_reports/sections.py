@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from normzoo_reports import words
-from normzoo_reports.load import records, settings_of, telling_apart, tuned
+from normzoo_reports.load import named_replicate, records, replicates, settings_of, telling_apart, tuned
 from normzoo_reports.results import Estimate
 from normzoo_reports.tables import conditions, estimate, unsynchronized
 from normzoo_suites import Run
@@ -133,9 +133,7 @@ def _by_condition(
         everyone = table[table["measure"] == measure]
         labels = conditions(rows, ["normalizer", *telling_apart(everyone, run)])
         for row, name in zip(records(rows), labels, strict=True):
-            seed = row.get("seed")
-            which = f"seed {words.show_value(seed)}" if seed is not None and seed == seed else "cell"
-            names.setdefault(str(name), []).append((str(row["id"]), which))
+            names.setdefault(str(name), []).append((str(row["id"]), named_replicate(row)))
     return tuple((name, tuple(cells)) for name, cells in names.items())
 
 
@@ -218,7 +216,7 @@ def again(run: Run, table: pd.DataFrame) -> list[Again]:
     """
     found = []
     for measure, rows in table[table["status"] != "waiting"].groupby("measure", sort=False):
-        settings = [key for key in settings_of(rows) if key != "seed"]
+        settings = [key for key in settings_of(rows) if key != replicates(rows)]
         differ = ["normalizer", *telling_apart(rows, run)]
         own = [key for key in settings if key in tuned(run)]
         names = conditions(rows, differ)
@@ -244,10 +242,9 @@ def _cell(row: dict[str, Any], run: Run) -> dict[str, Any]:
     cell_id = str(row["id"])
     record = run.records.get(cell_id)
     numbers = record.metrics if record else {}
-    seed = row.get("seed")
     return {
         "id": cell_id,
-        "name": f"seed {words.show_value(seed)}" if seed is not None and seed == seed else "cell",
+        "name": named_replicate(row),
         "status": str(row["status"]),
         "same_as": str(row["same_as"]),
         "seconds": f"{row['seconds']:.2f} s" if record else "",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from normzoo_reports import words
-from normzoo_reports.load import MEASURED, records
+from normzoo_reports.load import MEASURED, records, replicates
 from normzoo_reports.results import Estimate, Pivot
 from normzoo_reports.statistics import interval
 
@@ -38,7 +38,8 @@ def estimate(rows: pd.DataFrame, metric: str) -> Estimate | str:
             "sample",
             same_as=same,
         )
-    repeats = "seed" in measured and measured["seed"].nunique() == len(values)
+    counted = replicates(measured)
+    repeats = measured[counted].nunique() == len(values)
     # cells that differ in more than the seed are no repeats, and no interval follows from their scatter
     low, high = (interval(values) if repeats else None) or (None, None)
     return Estimate(
@@ -47,7 +48,7 @@ def estimate(rows: pd.DataFrame, metric: str) -> Estimate | str:
         low,
         high,
         len(values),
-        "seed" if repeats else "cell",
+        counted if repeats else "cell",
         diverged=int((measured["status"] == "diverged").sum()),
         absent=len(rows) - len(measured),
         same_as=same,

@@ -22,6 +22,7 @@ from normzoo_reports.statistics import holm, interval, sign_flip
 from normzoo_suites import Cell, Claim, Run, SuiteError
 from normzoo_suites.claim import Term
 from normzoo_suites.claims import ALPHA, require_reading, seeds_needed, side_cells
+from normzoo_suites.settings import MEASURES
 
 _ROUNDING = 1e-12
 _UNTUNED = "levels are compared only where every normalizer was tuned, and this run switched that off"
@@ -72,7 +73,8 @@ def _measure(claim: Claim, cells: list[Cell], rows: _Rows, tuned: bool) -> Verdi
     except SuiteError as error:
         return Verdict(claim, "not asked", str(error))
     pairs = _pairs(sides, rows)
-    why = tuple(f"{reason} (seed {words.listing(seeds)})" for reason, seeds in pairs.missing.items())
+    counted = MEASURES[str(claim.measure)].REPLICATES
+    why = tuple(f"{reason} ({counted} {words.listing(seeds)})" for reason, seeds in pairs.missing.items())
     lost = sum(map(len, pairs.missing.values()))
     draft = Verdict(
         claim, "inconclusive", n=len(pairs.differences), diverged=pairs.diverged, missing=why, pairs_missing=lost
@@ -92,7 +94,7 @@ def _sides(claim: Claim, cells: list[Cell]) -> _Sides:
         require_reading(term.metric, term.settings, by_seed.values())
     seeds = _common_seeds(found)
     if not seeds:
-        raise SuiteError("its sides have no seed in common")
+        raise SuiteError(f"its sides have no {MEASURES[str(claim.measure)].REPLICATES} in common")
     if all(_computations(found, 1, seed) == _computations(found, -1, seed) for seed in seeds):
         raise SuiteError("both sides are the same computation by design")
     return found

@@ -131,12 +131,12 @@ def condition(settings: Mapping[str, Any], keys: Iterable[str]) -> str:
     return ", ".join(loud or parts)
 
 
-def looked(looks: Sequence[int]) -> str:
-    """Say that seeds were added after looking at so many, or nothing where none were."""
+def looked(looks: Sequence[int], counted: str = "seed") -> str:
+    """Say that seeds, or repeats, were added after looking at so many, or nothing where none were."""
     if not looks:
         return ""
-    seen = " and at ".join(count(seeds, "seed") for seeds in looks)
-    return f"Seeds were added after a look at {seen}: these p-values belong to a new family."
+    seen = " and at ".join(count(number, counted) for number in looks)
+    return f"{counted.capitalize()}s were added after a look at {seen}: these p-values belong to a new family."
 
 
 def listing(numbers: Iterable[int]) -> str:

@@ -68,7 +68,12 @@ class Claim(BaseModel):
 
     @property
     def compares_levels(self) -> bool:
-        """Whether it compares normalizers with each other at one condition, which only tuned ones can stand."""
+        """Whether it compares accuracies of normalizers at one condition, which only tuned ones can stand.
+
+        A time depends on no learning rate.
+        """
+        if self.measure != "accuracy":
+            return False
         balance: Counter[object] = Counter()
         for term in self.terms:
             balance[term.settings.get("normalizer")] += term.sign

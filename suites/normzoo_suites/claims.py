@@ -27,10 +27,10 @@ def seeds_needed(claims: int) -> int:
 
 
 def side_cells(cells: Iterable[Cell], side: Mapping[str, Value], measure: str | None = None) -> dict[int, Cell]:
-    """Give the cells that one side of a claim names, by seed; where a measure is given, of its cells only.
+    """Give the cells that one side of a claim names, by seed or repeat; where a measure is given, of its cells only.
 
     Raises:
-        SuiteError: when no cell matches, or several do under one seed; the message says what they differ in.
+        SuiteError: when no cell matches, or several do under one seed or repeat; the message says what they differ in.
 
     """
     found: dict[int, Cell] = {}
@@ -38,7 +38,7 @@ def side_cells(cells: Iterable[Cell], side: Mapping[str, Value], measure: str | 
         settings = cell.settings
         if measure not in (None, cell.measure) or any(getattr(settings, key, None) != side[key] for key in side):
             continue
-        other = found.setdefault(getattr(settings, "seed", 0), cell)
+        other = found.setdefault(settings.replicate, cell)
         if other is not cell:
             mine, theirs = settings.model_dump(), other.settings.model_dump()
             differ = [key for key in mine if mine[key] != theirs.get(key)] or ["measure"]
@@ -101,7 +101,7 @@ def _check_claim(claim: Claim, cells: list[Cell]) -> None:
     if plus & minus:
         raise SuiteError("the same cells stand on both sides, and cancel", ("minus",))
     if not set.intersection(*(set(by_seed) for _, by_seed in found)):
-        raise SuiteError("its sides have no seed in common", ("minus",))
+        raise SuiteError(f"its sides have no {MEASURES[str(claim.measure)].REPLICATES} in common", ("minus",))
 
 
 def _matched(claim: Claim, number: int, term: Term, cells: list[Cell]) -> dict[int, Cell]:

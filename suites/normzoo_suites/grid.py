@@ -15,7 +15,7 @@ from normzoo_suites.values import TABLE, Axis, Value
 
 
 class Grid(BaseModel):
-    """Every combination of ``axes``, each with ``fixed``. ``seed = 10`` means the seeds 0 to 9."""
+    """Every combination of ``axes``, each with ``fixed``. ``seed = 10`` means the seeds 0 to 9; so with ``repeat``."""
 
     model_config = TABLE
 
@@ -40,8 +40,9 @@ class Grid(BaseModel):
     def _fault(self, key: str, values: list[Value] | int) -> str:
         if key in self.fixed:
             return f"{key!r} is both fixed and an axis; keep one"
-        if isinstance(values, int) and (key != "seed" or values < 1):
-            return f"the axis {key!r} needs a list of values (only seed takes a count, from 1)"
+        counted = MEASURES[self.measure].REPLICATES
+        if isinstance(values, int) and (key != counted or values < 1):
+            return f"the axis {key!r} needs a list of values (only {counted} takes a count, from 1)"
         return f"the axis {key!r} has no values" if values == [] else ""
 
     def known(self) -> set[str]:

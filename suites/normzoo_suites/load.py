@@ -102,6 +102,7 @@ def change_suite(
     settings: Mapping[str, str] | None = None,
     normalizers: Sequence[str] | None = None,
     seeds: int | None = None,
+    repeats: int | None = None,
     add_normalizers: Sequence[str] = (),
     tune: Tune | None = None,
 ) -> Suite:
@@ -112,6 +113,7 @@ def change_suite(
         settings: by setting, the values that replace it wherever a measure has it, comma-separated.
         normalizers: what to measure instead of the suite's own.
         seeds: how many seeds, from 0.
+        repeats: how many fresh processes for what is timed, from 0.
         add_normalizers: what to measure besides.
         tune: by setting, the values that ``[select]`` tries instead of its own; ``off`` tunes nothing.
 
@@ -121,17 +123,19 @@ def change_suite(
 
     """
     replaced = {key: typed_values("--set", key, text) for key, text in (settings or {}).items()}
-    for key, option, given in (("normalizer", "--normalizers", normalizers), ("seed", "--seeds", seeds)):
+    counted = (("seed", "--seeds", seeds), ("repeat", "--repeats", repeats))
+    for key, option, given in (("normalizer", "--normalizers", normalizers), *counted):
         if given is not None and key in replaced:
             raise SuiteError(f"{key} is given by --set {key}= and by {option}; keep one")
     if normalizers is not None:
         if not normalizers:
             raise SuiteError("--normalizers names none; write --normalizers one,two")
         replaced["normalizer"] = list(normalizers)
-    if seeds is not None:
-        if not 1 <= seeds <= MAX_CELLS:
-            raise SuiteError(f"seeds must be a number from 1 to {MAX_CELLS}, got {seeds}")
-        replaced["seed"] = list(range(seeds))
+    for key, option, count in counted:
+        if count is not None:
+            if not 1 <= count <= MAX_CELLS:
+                raise SuiteError(f"{option[2:]} must be a number from 1 to {MAX_CELLS}, got {count}")
+            replaced[key] = list(range(count))
     known = {key for grid in suite.grids for key in grid.known()}
     for key in replaced:
         if key not in known:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+
+def _timed(name: str) -> tuple[str, ...]:
+    """Name a time, its ratio to batch norm's in pairs, and the 10th and 90th percentile of both."""
+    spread = (f"{which}{end}" for which in (name, f"{name}_ratio") for end in ("", "_p10", "_p90"))
+    return (*spread, f"batch_norm_{name}")
+
+
 METRICS: dict[str, tuple[str, ...]] = {
     "accuracy": (
         "test_accuracy",
@@ -26,15 +33,31 @@ METRICS: dict[str, tuple[str, ...]] = {
         "local_batch",
     ),
     "throughput": (
-        "step_ms",
-        "step_ms_p10",
-        "step_ms_p90",
-        "step_ms_ratio",
-        "step_ms_ratio_p10",
-        "step_ms_ratio_p90",
-        "batch_norm_step_ms",
+        *_timed("step_ms"),
         "images_per_s",
+        "share_of_limit",
+        "fewest_mb",
+        "copy_gb_per_s",
+        "saved_t",
+        "kernels",
+        "graph_breaks",
         "error_vs_float64",
+    ),
+    "model_throughput": (
+        *_timed("model_step_ms"),
+        "model_images_per_s",
+        "model_kernels",
+        "model_graph_breaks",
+        "model_error_vs_float64",
+    ),
+    "memory": ("peak_mib", "saved_mib", "model_mib", "largest_batch"),
+    "sync_cost": (
+        *_timed("sync_step_ms"),
+        "sync_images_per_s",
+        "collectives",
+        "collective_ms",
+        "batch_norm_collectives",
+        "batch_norm_collective_ms",
     ),
 }
 """By measure, the metrics of its records. No two measures share one: a metric tells what was measured."""

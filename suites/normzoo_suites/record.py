@@ -41,6 +41,7 @@ class Record(BaseModel):
         data_fingerprint: a hash of the decoded data, empty where there is none.
         split: who had which data: ``manifest``, a hash of the samples of every row, ``labels``, the rows' counts by
             class, and ``rows``, what a row is, a rank, a part of a step or a step; empty where all is iid.
+        conditions: what held while it was timed: the device's clocks and heat, backends, dtypes, layouts; else empty.
         environment: versions and hardware, no path and no name of a person or machine.
         seconds: wall time of the cell.
         command: the command line that measures it again.
@@ -63,6 +64,7 @@ class Record(BaseModel):
     source_hash: str = ""
     data_fingerprint: str = ""
     split: dict[str, Any] = {}
+    conditions: dict[str, Any] = {}
     environment: dict[str, Any] = {}
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     command: str = ""
@@ -77,7 +79,7 @@ class Record(BaseModel):
     def _finite_beginnings(cls, lists: dict[str, list[float]]) -> dict[str, list[float]]:
         return {name: list(takewhile(math.isfinite, values)) for name, values in lists.items()}
 
-    @field_validator("settings", "card", "split", "environment")
+    @field_validator("settings", "card", "split", "conditions", "environment")
     @classmethod
     def _plain_data(cls, data: dict[str, Any]) -> dict[str, Any]:
         return {str(key): _plain(value) for key, value in data.items()}
@@ -121,7 +123,7 @@ def read_record(text: str | bytes, name: str) -> Record:
 
 
 _KEYS = [field.alias or name for name, field in Record.model_fields.items()]
-_LATER = {"split"}
+_LATER = {"split", "conditions"}
 """What records of this schema did not have from the beginning."""
 
 

@@ -16,6 +16,7 @@ from normzoo_suites.errors import SuiteError
 from normzoo_suites.figure import Figure
 from normzoo_suites.grid import Grid
 from normzoo_suites.select import Select
+from normzoo_suites.settings import MEASURES
 from normzoo_suites.values import TABLE, Name, Text
 
 MAX_CELLS = 100_000
@@ -36,7 +37,9 @@ class Suite(BaseModel):
     figures: list[Figure] = []
 
     def cells(self) -> list[Cell]:
-        """Give the union of the grids' cells, each once, seed by seed so that a part of a run holds whole pairs.
+        """Give the union of the grids' cells, each once: first what is timed, then trainings, seed by seed.
+
+        So a part of a run holds whole pairs.
 
         Raises:
             SuiteError: when a value has the wrong type or is out of range, or there are more than ``MAX_CELLS``.
@@ -52,6 +55,12 @@ class Suite(BaseModel):
             except SuiteError as error:
                 raise error.under("grids", number) from None
         return sorted(cells.values(), key=lambda cell: getattr(cell.settings, "seed", -1))
+
+    @property
+    def replicates(self) -> str:
+        """The setting that counts repeats of its experiments: seeds where it trains, else fresh processes."""
+        found = {MEASURES[grid.measure].REPLICATES for grid in self.grids}
+        return "seed" if "seed" in found else found.pop()
 
     def to_json(self) -> dict[str, Any]:
         """Give the form in which run.json keeps it."""

@@ -22,7 +22,7 @@ def _axis(given: object) -> list[str | int | float] | int:
         return [_value(one) for one in given]
     if isinstance(given, int) and not isinstance(given, bool):
         return given
-    raise ValueError("must be a list of values (seed also takes a count)")
+    raise ValueError("must be a list of values (seed and repeat also take a count)")
 
 
 def _name(text: str) -> str:

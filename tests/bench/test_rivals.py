@@ -14,12 +14,11 @@ import pytest
 import torch
 from torch import nn
 
-import memory
 import peers
-from cases import RESNET, Case, paired, saved_bytes, step_of
+from cases import RESNET, Case, paired, saved, step_of
 from check import fault
 from naive import NAIVE
-from normzoo_bench.timing import Pairs
+from normzoo_bench.timing import Pairs, allocator
 from ratios import Row, Rows, text
 from rivals import IMPLEMENTATIONS, Implementation
 from selection import selected
@@ -183,7 +182,7 @@ class Saves(nn.Module):
 
 def test_saved_for_backward_is_counted_once_per_storage_and_without_parameters():
     # kept: x, exp(x) and their product, which the weight's gradient needs
-    assert saved_bytes(Saves(), SMALL) == 3 * SMALL.bytes
+    assert saved(Saves(), SMALL) == 3
 
 
 @pytest.mark.parametrize("direction", ["forward", "forward_backward", "eval"])
@@ -287,9 +286,9 @@ def test_an_option_that_makes_no_case_is_a_usage_error(options, message):
 
 
 def test_the_allocator_is_left_alone_without_glibc(monkeypatch):
-    monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("", ""))
-    monkeypatch.setattr(memory.ctypes, "CDLL", None)  # not to be called
-    assert memory.keep_freed_memory() is False
+    monkeypatch.setattr(allocator.platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(allocator.ctypes, "CDLL", None)  # not to be called
+    assert allocator.keep_freed_memory() is False
 
 
 def run_bench(*arguments):

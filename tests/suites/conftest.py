@@ -85,7 +85,10 @@ def cell() -> Callable[..., Cell]:
 
     def make(measure: str = "accuracy", protocol: int = 1, **told: object) -> Cell:
         least: dict[str, object] = {"normalizer": "batch_norm", "batch_size": 40}
-        least |= {"dataset": "digits", "model": "mlp", "epochs": 6} if measure == "accuracy" else {"shape": "64x8x8"}
+        least |= {
+            "accuracy": {"dataset": "digits", "model": "mlp", "epochs": 6},
+            "throughput": {"shape": "64x8x8"},
+        }.get(measure, {"model": "resnet20"})
         return Cell(measure, protocol, MEASURES[measure].model_validate(least | told))
 
     return make

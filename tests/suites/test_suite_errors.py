@@ -83,7 +83,7 @@ def test_an_unknown_key_is_told_with_its_line_and_the_nearest_known(
         ("seed = 3", "seed = 0", 11, "the axis 'seed' needs a list of values"),
         ("seed = 3", "seed = [4294967296]", 11, "seed: must be less than or equal to 4294967295"),
         ("64x8x8", "64x", 15, "shape: must be channels and 0 to 3 space axes, such as 64x56x56, got '64x'"),
-        ('"64x8x8"', '"64", layout = "channels_last"', 15, "layout channels_last needs 2 or 3 space axes"),
+        ('"64x8x8"', '"64", layout = "channels_last"', 15, "layout channels_last needs space axes, and shape 64 has"),
         ('is = "higher"', 'is = "higer"', 28, "claims[0].is: must be 'higher' or 'equal', got 'higer'"),
         ("margin = 0.01", "margin = -1", 29, "claims[0].margin: must be greater than or equal to 0, got -1"),
         ("margin = 0.01", "margin = inf", 29, "claims[0].margin: must be a finite number, got inf"),
@@ -119,7 +119,9 @@ def test_a_missing_key_is_told_with_the_line_of_its_table(spoiled: Spoiled, old:
 
 def test_an_unknown_measure_names_the_nearest(spoiled: Spoiled) -> None:
     assert spoiled('"accuracy"', '"acuracy"') == (
-        "small.toml, line 6: unknown measure 'acuracy'; did you mean 'accuracy'? known: accuracy, throughput"
+        "small.toml, line 6: unknown measure 'acuracy'; did you mean 'accuracy'? "
+        "known: accuracy, memory, model_throughput, sync_cost, "
+        "throughput"
     )
 
 

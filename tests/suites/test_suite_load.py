@@ -146,5 +146,5 @@ def test_normalizers_replace_the_suites_own_and_added_ones_join_them(small: Suit
 
 def test_a_changed_suite_leaves_the_loaded_one_as_it_was(small: Suite) -> None:
     before = small.to_json()
-    change_suite(small, {"ranks": "2"}, ["none"], 1, ["mine"])
+    change_suite(small, {"ranks": "2"}, ["none"], 1, add_normalizers=["mine"])
     assert small.to_json() == before

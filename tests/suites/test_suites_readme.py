@@ -13,11 +13,18 @@ from normzoo_suites.schema import MAX_CELLS
 from normzoo_suites.settings import MEASURES
 
 README = (Path(__file__).parents[2] / "suites" / "README.md").read_text(encoding="utf-8")
-BOTH, ACCURACY, THROUGHPUT = (
-    dict(re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", part, flags=re.MULTILINE))
-    for part in re.split(r"^\*\*`(?:accuracy|throughput)`\*\*", README, flags=re.MULTILINE)
-)
-ROWS = {"accuracy": BOTH | ACCURACY, "throughput": BOTH | THROUGHPUT}
+OF_ALL, *PARTS = re.split(r"^\*\*`(?=\w+`\*\*:)", README, flags=re.MULTILINE)
+
+
+def rows(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", text, flags=re.MULTILINE))
+
+
+OF_TIMED = rows(PARTS[1])
+ROWS = {
+    (name := part.partition("`")[0]): rows(OF_ALL) | ({} if name == "accuracy" else OF_TIMED) | rows(part)
+    for part in (PARTS[0], *PARTS[2:])
+}
 
 
 def test_the_whole_suite_of_the_readme_can_be_read() -> None:

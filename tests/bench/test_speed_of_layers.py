@@ -8,16 +8,17 @@ import torch
 from torch import nn
 
 import normzoo
-from normzoo_bench import throughput
 from normzoo_bench.result import CannotRun
+from normzoo_bench.speed import gate, layers
 from normzoo_suites.settings import ThroughputSettings
 
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch):
-    monkeypatch.setattr(throughput, "PAIRS", 5)
-    monkeypatch.setattr("normzoo_bench.timing.WARM_UP_S", (0.0, 0.01))
-    monkeypatch.setattr("normzoo_bench.timing.SAMPLE_MS", 0.1)
+    monkeypatch.setattr("normzoo_bench.timing.pairs.PAIRS", (5, 5))
+    monkeypatch.setattr("normzoo_bench.timing.pairs.WARM_UP_S", (0.0, 0.01))
+    monkeypatch.setattr("normzoo_bench.timing.pairs.SAMPLE_MS", 0.1)
+    monkeypatch.setattr("normzoo_bench.speed.limit.COPIED", 2**16)
 
 
 def cell(**changes):
@@ -29,13 +30,13 @@ def cell(**changes):
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("name", normzoo.names())
 def test_every_normalizer_is_timed_in_every_way(name, layout, dtype, direction):
-    result = throughput.measure(cell(normalizer=name, layout=layout, dtype=dtype, direction=direction))
+    result = layers.measure(cell(normalizer=name, layout=layout, dtype=dtype, direction=direction))
     assert len(result.samples["step_ms"]) == len(result.samples["batch_norm_step_ms"]) == 5
     assert result.metrics["step_ms"] > 0
 
 
 def test_the_ratio_is_the_median_of_the_paired_ratios():
-    result = throughput.measure(cell())
+    result = layers.measure(cell())
     ratios = np.divide(result.samples["step_ms"], result.samples["batch_norm_step_ms"])
     assert result.metrics["step_ms_ratio"] == pytest.approx(np.median(ratios))
     assert result.metrics["step_ms"] == pytest.approx(np.median(result.samples["step_ms"]))
@@ -44,7 +45,7 @@ def test_the_ratio_is_the_median_of_the_paired_ratios():
 
 def test_one_value_per_statistic_cannot_run():
     with pytest.raises(CannotRun, match=r"needs 2 values per channel"):
-        throughput.measure(cell(normalizer="batch_norm", shape="8x1x1", batch_size=1))
+        layers.measure(cell(normalizer="batch_norm", shape="8x1x1", batch_size=1))
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def wrong_layer():
 
 def test_a_layer_that_is_off_against_float64_gets_no_speed(wrong_layer):
     with pytest.raises(RuntimeError, match=r"off by .* against float64"):
-        throughput.measure(cell(normalizer=wrong_layer))
+        layers.measure(cell(normalizer=wrong_layer))
 
 
 @pytest.fixture
@@ -86,14 +87,14 @@ def wrong_backward():
 
 
 def test_a_layer_whose_gradient_is_off_gets_no_training_speed_though_its_output_is_right(wrong_backward):
-    assert throughput.measure(cell(normalizer=wrong_backward, direction="forward")).metrics["step_ms"] > 0
+    assert layers.measure(cell(normalizer=wrong_backward, direction="forward")).metrics["step_ms"] > 0
     with pytest.raises(RuntimeError, match=r"off by .* against float64"):
-        throughput.measure(cell(normalizer=wrong_backward))
+        layers.measure(cell(normalizer=wrong_backward))
 
 
 def test_holding_a_layer_against_float64_leaves_it_as_it_was():
     layer = normzoo.create("batch_norm", 4)
     before = {key: value.clone() for key, value in layer.state_dict().items()}
-    throughput.error_vs_float64(layer, torch.randn(8, 4), backward=True)
+    gate.error_vs_float64(layer, torch.randn(8, 4), backward=True)
     assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
     assert layer.weight.grad is None

@@ -1,48 +1,17 @@
-"""Timing: paired and interleaved, synchronized with the device, raw samples kept."""
+"""Two steps timed in turn, after both are warm: what slows the machine down slows both."""
 
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-import torch
-
-Step = Callable[[], object]
+from normzoo_bench.timing.clocks import Clock, Step
 
 SAMPLE_MS = 2.0  # a sample repeats the step until it lasts this long, so that the clock's grain is nothing
 PLATEAU = 0.05  # warm-up ends when the newer half of its samples is this close to the older half
 WARM_UP_S = 0.1, 1.0  # at least and at most
-
-
-class Clock(Protocol):
-    """Times a step repeated ``count`` times, in ms for all of them."""
-
-    def __call__(self, step: Step, count: int) -> float:
-        """Run and time."""
-        ...
-
-
-def cpu_clock(step: Step, count: int) -> float:
-    """Time on the monotonic clock; CPU work is done when the call returns."""
-    start = time.perf_counter()
-    for _ in range(count):
-        step()
-    return (time.perf_counter() - start) * 1e3
-
-
-def cuda_clock(step: Step, count: int) -> float:
-    """Time between two events on the stream, of a device that was idle: its work, and its waiting for launches."""
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    torch.cuda.synchronize()
-    start.record()
-    for _ in range(count):
-        step()
-    end.record()
-    end.synchronize()
-    return float(start.elapsed_time(end))
+PAIRS = 9, 101  # odd, so that a median is a sample: at least for a slow step, at most for a quick one
+SECONDS = 1.0  # for the pairs, where so many fit
 
 
 @dataclass(frozen=True)
@@ -57,15 +26,31 @@ class Pairs:
         return [one / other for one, other in zip(self.candidate, self.reference, strict=True)]
 
 
-def time_pairs(candidate: Step, reference: Step, clock: Clock, pairs: int) -> Pairs:
-    """Warm both up, then time them in turn, the first of a pair changing each time."""
-    counts = [max(1, round(SAMPLE_MS / warm_up(step, clock))) for step in (candidate, reference)]
+def time_pairs(candidate: Step, reference: Step, clock: Clock, pairs: int | None = None) -> Pairs:
+    """Warm both up, then time them in turn, the first of a pair changing each time.
+
+    Args:
+        candidate: one step.
+        reference: the other.
+        clock: times them.
+        pairs: how many; None for as many as fit ``SECONDS``, within ``PAIRS``.
+
+    """
+    warm = [warm_up(step, clock) for step in (candidate, reference)]
+    counts = [max(1, round(SAMPLE_MS / ms)) for ms in warm]
+    wanted = pairs or pairs_that_fit(sum(ms * count for ms, count in zip(warm, counts, strict=True)))
     samples: tuple[list[float], list[float]] = ([], [])
-    for number in range(pairs):
+    for number in range(wanted):
         for which in (0, 1) if number % 2 else (1, 0):
             step = (candidate, reference)[which]
             samples[which].append(clock(step, counts[which]) / counts[which])
     return Pairs(*samples)
+
+
+def pairs_that_fit(pair_ms: float) -> int:
+    """Give the number of pairs of this length that fit ``SECONDS``, odd and within ``PAIRS``."""
+    least, most = PAIRS
+    return min(max(round(SECONDS * 1e3 / pair_ms), least), most) | 1
 
 
 def warm_up(step: Step, clock: Clock) -> float:

@@ -1,31 +1,16 @@
-"""Every setting a cell can have, spelt once: its type, its range and its default.
-
-A measure is a name and a settings class. Defaults stay out of a cell's id, so a new setting that has one leaves old
-ids alone; a changed default would silently change what old ids mean and is therefore never made.
-"""
+"""The settings of ``accuracy``: one training run, and what is read off it."""
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import Field, model_validator
 
 from normzoo_suites.calls import parse_call
-from normzoo_suites.errors import Place, SuiteError, explain, suggest
-from normzoo_suites.fields import LARGEST, CallText, Count, Counting, Decay, Rate, Samples, Shape, Share
-from normzoo_suites.values import Value
-
-
-class Settings(BaseModel):
-    """What every measure shares: which normalizer, on what kind of device."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    normalizer: CallText
-    device: Literal["cpu", "cuda"] = "cpu"
+from normzoo_suites.errors import SuiteError
+from normzoo_suites.fields import LARGEST, CallText, Count, Counting, Decay, Rate, Samples, Share
+from normzoo_suites.settings.base import Settings, divisors
 
 
 class AccuracySettings(Settings):
@@ -77,6 +62,8 @@ class AccuracySettings(Settings):
 
     """
 
+    REPLICATES: ClassVar[Literal["seed", "repeat"]] = "seed"
+
     dataset: CallText
     model: Annotated[str, Field(min_length=1)]
     epochs: Count
@@ -116,7 +103,7 @@ class AccuracySettings(Settings):
     @model_validator(mode="after")
     def _ranks_divide_the_batch(self) -> AccuracySettings:
         if self.batch_size % self.ranks:
-            near = sorted(_divisors(self.batch_size), key=lambda n: abs(math.log(n / self.ranks)))[:6]
+            near = sorted(divisors(self.batch_size), key=lambda n: abs(math.log(n / self.ranks)))[:6]
             raise SuiteError(
                 f"ranks must divide batch_size, and {self.ranks} does not divide {self.batch_size}; "
                 f"the nearest that do: {', '.join(map(str, sorted(near)))}",
@@ -173,7 +160,7 @@ class AccuracySettings(Settings):
                 ("buffers",),
             )
         if self.epochs % self.local_epochs:
-            near = min(_divisors(self.epochs), key=lambda n: abs(n - self.local_epochs))
+            near = min(divisors(self.epochs), key=lambda n: abs(n - self.local_epochs))
             raise SuiteError(
                 f"local_epochs must divide epochs, so that rounds are whole, and {self.local_epochs} does not divide "
                 f"{self.epochs}; the nearest that does: {near}",
@@ -197,81 +184,3 @@ class AccuracySettings(Settings):
             return float(self.learning_rate)
         options = parse_call(self.learning_rate).options
         return float(options["rate"] or 0) * self.batch_size / float(options["per"] or 1)
-
-
-def _divisors(number: int) -> list[int]:
-    small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
-    return sorted({*small, *(number // n for n in small)})
-
-
-class ThroughputSettings(Settings):
-    """The time of one layer: ``shape`` is C or CxL, CxHxW, CxDxHxW; ``threads`` is CPU threads."""
-
-    shape: Shape
-    batch_size: Count
-    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
-    layout: Literal["contiguous", "channels_last"] = "contiguous"
-    direction: Literal["forward", "forward_backward", "eval"] = "forward_backward"
-    threads: Annotated[int, Field(ge=1, le=1024)] = 1
-
-    @model_validator(mode="after")
-    def _layout_fits_the_shape(self) -> ThroughputSettings:
-        if self.layout == "channels_last" and self.shape.count("x") not in (2, 3):
-            raise SuiteError(
-                f"layout channels_last needs 2 or 3 space axes, and shape {self.shape} has not", ("layout",)
-            )
-        return self
-
-    def sizes(self) -> tuple[int, ...]:
-        """Give the input's shape: (N, C, *space)."""
-        return (self.batch_size, *(int(size) for size in self.shape.split("x")))
-
-
-MEASURES: dict[str, type[Settings]] = {"accuracy": AccuracySettings, "throughput": ThroughputSettings}
-
-
-READ_AFTERWARDS = frozenset({"eval_batch_size", "stream", "corruption", "stream_momentum", "probe"})
-"""The settings of accuracy that a training does not see: cells that differ in these alone share one."""
-
-
-DERIVED = {"accuracy": ("local_batch",)}
-"""By measure, what follows from the settings and can stand where a setting does."""
-
-
-def canonical_value(measure: str, key: str, value: object) -> str | int | float:
-    """Give a value of one setting as cells have it: checked, in its one spelling.
-
-    Raises:
-        SuiteError: for a setting that the measure does not have, or a value that it does not take.
-
-    """
-    fields = MEASURES[measure].model_fields
-    if key not in fields:
-        raise SuiteError(f"unknown setting {key!r} of {measure}; {suggest(key, fields)}")
-    try:
-        checked = _only(measure, key).model_validate({key: value})
-    except ValidationError as error:
-        raise explain(error, lambda _: fields) from None
-    return getattr(checked, key)  # type: ignore[no-any-return]  # every setting is one of the three
-
-
-def canonical_side(measure: str | None, side: Iterable[tuple[str, Value]], place: Place) -> dict[str, Value]:
-    """Spell a table of settings as cells have them, so that they can be compared; what is no setting stays as it is.
-
-    Raises:
-        SuiteError: for a value that its setting does not take, with its place.
-
-    """
-    known = MEASURES[measure].model_fields if measure in MEASURES else ()
-    try:
-        return {key: canonical_value(str(measure), key, value) if key in known else value for key, value in side}
-    except SuiteError as error:
-        raise error.under(*place) from None
-
-
-@functools.cache
-def _only(measure: str, key: str) -> type[BaseModel]:
-    """Make a model of one setting by itself, without the checks that compare it with others."""
-    field = MEASURES[measure].model_fields[key]
-    definition: dict[str, Any] = {key: (field.annotation, field)}
-    return create_model(key, __config__=Settings.model_config, **definition)

@@ -1,0 +1,80 @@
+"""The gate before every speed: a layer that is wrong has no speed worth publishing."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 5e-2}
+"""By the input's type, the error that passes; a fraction of the largest value, or of 1 where all are smaller."""
+
+
+def error_vs_float64(layer: nn.Module, x: Tensor, backward: bool) -> float:
+    """Give the largest error of a layer's output, and of its gradients, against its own float64 copy.
+
+    Weight and bias are drawn at random and the input's mean is moved, so that nothing is right by chance. The layer
+    itself is left as it was: copies are called. What is wrong in float64 too is the contract kit's to find.
+    """
+    single = drawn(copy.deepcopy(layer))
+    exact = copy.deepcopy(single).double()
+    given = moved(x.detach()).requires_grad_(backward)
+    doubled = given.detach().double().requires_grad_(backward)
+    gradient = incoming(given)
+    found, wanted = (_results(one, own, gradient, backward) for one, own in ((single, given), (exact, doubled)))
+    return largest_error(found, wanted)
+
+
+def require(name: str, error: float, dtype: torch.dtype) -> float:
+    """Give an error back, or raise RuntimeError where it is too large for a speed to be published."""
+    if not error <= TOLERANCE[dtype]:
+        raise RuntimeError(
+            f"the results of {name} are off by {error:.2g} against float64, more than {TOLERANCE[dtype]:g}"
+        )
+    return error
+
+
+def moved(x: Tensor) -> Tensor:
+    """Give noise a mean and a scale that are not 0 and 1."""
+    return x * 1.5 + 0.5
+
+
+def incoming(x: Tensor) -> Tensor:
+    """Draw the gradient that comes in, like x in shape, dtype and layout.
+
+    Of mere noise, what flows back through the statistics is about nothing, and could as well be left out.
+    """
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x.device)
+    # like the input in layout, too: a gradient in another layout takes another path
+    return torch.empty_like(x, requires_grad=False).copy_(noise + 0.5 * x.detach() + 1)
+
+
+def drawn(layer: nn.Module) -> nn.Module:
+    """Move a layer's parameters by noise, in place."""
+    draw = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.add_(0.5 * torch.randn(parameter.shape, generator=draw).to(parameter))
+    return layer
+
+
+def largest_error(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    """Give the largest error, each as a fraction of its tensor's largest value, or of 1; nan where there is one."""
+    errors = [_relative(one, other) for one, other in zip(found, wanted, strict=True) if one.numel()]
+    return float(torch.stack(errors).max()) if errors else 0.0  # not Python's max, which can lose a nan
+
+
+def _results(layer: nn.Module, x: Tensor, gradient: Tensor, backward: bool) -> list[Tensor]:
+    if not backward:
+        with torch.no_grad():
+            return [layer(x)]
+    y = layer(x)
+    gradients = torch.autograd.grad(y, [x, *layer.parameters()], gradient.to(y), allow_unused=True)
+    return [y, *(one for one in gradients if one is not None)]
+
+
+def _relative(found: Tensor, wanted: Tensor) -> Tensor:
+    difference = (found.detach().double() - wanted.detach()).abs().max()
+    return difference / wanted.detach().abs().max().clamp(min=1)

@@ -1,0 +1,171 @@
+"""The measure ``throughput``: the time of one layer, paired with batch norm's in one process."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import normzoo
+from normzoo import TooFewValuesError
+from normzoo_bench.result import CannotRun, Result, options_as_built
+from normzoo_bench.speed import conditions, modes
+from normzoo_bench.speed.figures import spread
+from normzoo_bench.speed.gate import drawn, incoming, largest_error, moved, require
+from normzoo_bench.speed.limit import copy_bytes_per_ms, fewest_passes
+from normzoo_bench.speed.saved import saved_bytes
+from normzoo_bench.timing import Clock, Emptier, Stopwatch, clock_of, cold, machine, time_pairs
+from normzoo_bench.timing.allocator import keep_freed_memory
+from normzoo_suites import parse_call
+from normzoo_suites.settings import ThroughputSettings
+
+REFERENCE = "batch_norm"
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One layer, ready to be timed: its step, and what was found of its first one.
+
+    Attributes:
+        layer: the layer.
+        step: gives the output, and where there is a backward pass the gradients of input and parameters.
+        error: of these, against float64.
+        conditions: what held for it.
+        graph_breaks: where the compiler gave up, or None where it is not compiled.
+
+    """
+
+    layer: nn.Module
+    step: Callable[[], list[Tensor]]
+    error: float
+    conditions: dict[str, Any]
+    graph_breaks: int | None
+
+
+def measure(settings: ThroughputSettings) -> Result:
+    """Time the layer and batch norm in turn; the very steps that are timed were held against float64.
+
+    Raises:
+        CannotRun: when the input has too few values for either of them.
+        RuntimeError: when results are off; a wrong layer's speed is not published.
+
+    """
+    torch.set_num_threads(settings.threads)
+    keep_freed_memory()
+    call, x = parse_call(settings.normalizer), _input(settings)
+    with torch.inference_mode(settings.direction == "eval"):
+        candidate = prepared(call.name, call.options, x, settings)
+        reference = prepared(REFERENCE, {}, x, settings)
+        watch = Stopwatch(_clock(settings))
+        before = machine.state(settings.device)
+        timed = time_pairs(candidate.step, reference.step, watch)
+        after = machine.state(settings.device)
+    metrics = spread("step_ms", timed)
+    metrics |= {
+        "error_vs_float64": candidate.error,
+        "images_per_s": settings.batch_size / metrics["step_ms"] * 1e3,
+        **_against_the_limit(settings, x, metrics["step_ms"]),
+        **_counts(settings, candidate, x),
+    }
+    samples = {"step_ms": timed.candidate, "batch_norm_step_ms": timed.reference}
+    held = {
+        **candidate.conditions,
+        "batch_norm_backend": conditions.batch_norm_backend(x, settings.direction != "eval"),
+        **conditions.of_switches(settings.device),
+        **machine.told(before, after),
+        "timed_s": round(watch.seconds, 4),
+    }
+    built = options_as_built([candidate.layer], normzoo.card(call.name))
+    return Result(metrics, samples=samples, options=built, conditions=held)
+
+
+def prepared(name: str, options: Mapping[str, Any], x: Tensor, settings: ThroughputSettings) -> Timed:
+    """Build a layer and its step, and hold the first step's results against the layer's own float64 copy.
+
+    Weight and bias are drawn at random, so that nothing is right by chance; no time depends on them.
+
+    Raises:
+        CannotRun: when the input has too few values for it.
+        RuntimeError: when its results are off.
+
+    """
+    layer = drawn(_layer(name, options, x, settings))
+    exact = copy.deepcopy(layer).double()
+    gradient = incoming(x) if settings.direction == "forward_backward" else None
+    forward = modes.compiled(layer) if settings.mode == "compiled" else layer
+    step = layer_step(forward, list(layer.parameters()), x, gradient)
+    try:
+        if settings.mode == "captured":
+            step = modes.captured(step, [layer])
+        found = step()
+    except TooFewValuesError as reason:
+        raise CannotRun(str(reason)) from None
+    doubled = x.detach().double().requires_grad_(x.requires_grad)
+    wanted = layer_step(exact, list(exact.parameters()), doubled, None if gradient is None else gradient.double())()
+    error = require(name, largest_error(found, wanted), x.dtype)
+    breaks = modes.graph_breaks() if settings.mode == "compiled" else None
+    return Timed(layer, step, error, conditions.of_output(found[0]), breaks)
+
+
+def layer_step(
+    forward: Callable[[Tensor], Tensor], parameters: list[nn.Parameter], x: Tensor, gradient: Tensor | None
+) -> Callable[[], list[Tensor]]:
+    """Give a step of a layer: its output and, where a gradient comes in, the gradients of input and parameters."""
+    if gradient is None:
+        return lambda: [forward(x)]
+    wanted = [x, *parameters]
+
+    def step() -> list[Tensor]:
+        y = forward(x)
+        found = torch.autograd.grad(y, wanted, gradient, allow_unused=True)
+        return [y, *(one for one in found if one is not None)]
+
+    return step
+
+
+def _clock(settings: ThroughputSettings) -> Clock:
+    clock = clock_of(settings.device)
+    return cold(clock, Emptier(settings.device)) if settings.cache == "cold" else clock
+
+
+def _against_the_limit(settings: ThroughputSettings, x: Tensor, ms: float) -> dict[str, float]:
+    card = normzoo.card(parse_call(settings.normalizer).name)
+    fewest = fewest_passes(card, settings.direction) * x.nbytes
+    bandwidth = copy_bytes_per_ms(settings.device, settings.threads)
+    return {
+        "fewest_mb": fewest / 1e6,
+        "copy_gb_per_s": bandwidth / 1e6,
+        "share_of_limit": fewest / ms / bandwidth,
+    }
+
+
+def _counts(settings: ThroughputSettings, timed: Timed, x: Tensor) -> dict[str, float]:
+    """Count what is kept for backward (in inputs), kernels on a GPU, and graph breaks of what is compiled."""
+    found: dict[str, float] = {}
+    if settings.direction != "eval":
+        found["saved_t"] = saved_bytes(lambda: timed.layer(x), timed.layer) / x.nbytes
+    if settings.device == "cuda":
+        found["kernels"] = conditions.kernels(timed.step)
+    if timed.graph_breaks is not None:
+        found["graph_breaks"] = timed.graph_breaks
+    return found
+
+
+def _input(settings: ThroughputSettings) -> Tensor:
+    draw = torch.Generator().manual_seed(0)
+    x = moved(torch.randn(settings.sizes(), generator=draw)).to(settings.device, getattr(torch, settings.dtype))
+    if settings.layout == "channels_last":
+        x = x.movedim(1, -1).contiguous().movedim(-1, 1)
+    # inside a model the input wants a gradient in training, and more is saved then
+    return x.requires_grad_(settings.direction != "eval")
+
+
+def _layer(name: str, options: Mapping[str, Any], x: Tensor, settings: ThroughputSettings) -> nn.Module:
+    # parameters are float32 where the input is bfloat16
+    dtype = torch.float64 if settings.dtype == "float64" else torch.float32
+    layer = normzoo.create(name, x.shape[1], **options)
+    return layer.to(settings.device, dtype).train(settings.direction != "eval")

@@ -1,0 +1,53 @@
+"""How a step is run: eager, compiled, or captured as a CUDA graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Results = TypeVar("Results")
+
+
+def compiled(module: nn.Module) -> Callable[..., Tensor]:
+    """Give a module as torch.compile has it, for shapes that stay; graph breaks are counted anew from here."""
+    import torch._dynamo
+
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    return torch.compile(module, dynamic=False)
+
+
+def graph_breaks() -> int:
+    """Count the places where the compiler has given up since the last ``compiled``."""
+    import torch._dynamo
+
+    return sum(torch._dynamo.utils.counters["graph_break"].values())
+
+
+def captured(step: Callable[[], Results], modules: Iterable[nn.Module]) -> Callable[[], Results]:
+    """Capture a step as a CUDA graph; called, the result replays it and gives the same tensors again, filled anew.
+
+    What the warm-up before a capture does to the modules' buffers is undone.
+    """
+    kept = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = step()
+    with torch.no_grad():
+        for buffer, before in kept:
+            buffer.copy_(before)
+
+    def replay() -> Results:
+        graph.replay()
+        return results
+
+    return replay

@@ -1,0 +1,95 @@
+"""Every setting a cell can have, spelt once: its type, its range and its default.
+
+A measure is a name and a settings class. Defaults stay out of a cell's id, so a new setting that has one leaves old
+ids alone; a changed default would silently change what old ids mean and is therefore never made.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ValidationError, create_model
+
+from normzoo_suites.errors import Place, SuiteError, explain, suggest
+from normzoo_suites.settings.accuracy import AccuracySettings
+from normzoo_suites.settings.base import Settings
+from normzoo_suites.settings.timed import (
+    MemorySettings,
+    ModelThroughputSettings,
+    SyncCostSettings,
+    ThroughputSettings,
+    TimedSettings,
+)
+from normzoo_suites.values import Value
+
+__all__ = [
+    "DERIVED",
+    "MEASURES",
+    "READ_AFTERWARDS",
+    "AccuracySettings",
+    "MemorySettings",
+    "ModelThroughputSettings",
+    "Settings",
+    "SyncCostSettings",
+    "ThroughputSettings",
+    "TimedSettings",
+    "canonical_side",
+    "canonical_value",
+]
+
+MEASURES: dict[str, type[Settings]] = {
+    "accuracy": AccuracySettings,
+    "throughput": ThroughputSettings,
+    "model_throughput": ModelThroughputSettings,
+    "memory": MemorySettings,
+    "sync_cost": SyncCostSettings,
+}
+
+
+READ_AFTERWARDS = frozenset({"eval_batch_size", "stream", "corruption", "stream_momentum", "probe"})
+"""The settings of accuracy that a training does not see: cells that differ in these alone share one."""
+
+
+DERIVED = {"accuracy": ("local_batch",), "sync_cost": ("local_batch",)}
+"""By measure, what follows from the settings and can stand where a setting does."""
+
+
+def canonical_value(measure: str, key: str, value: object) -> str | int | float:
+    """Give a value of one setting as cells have it: checked, in its one spelling.
+
+    Raises:
+        SuiteError: for a setting that the measure does not have, or a value that it does not take.
+
+    """
+    fields = MEASURES[measure].model_fields
+    if key not in fields:
+        raise SuiteError(f"unknown setting {key!r} of {measure}; {suggest(key, fields)}")
+    try:
+        checked = _only(measure, key).model_validate({key: value})
+    except ValidationError as error:
+        raise explain(error, lambda _: fields) from None
+    return getattr(checked, key)  # type: ignore[no-any-return]  # every setting is one of the three
+
+
+def canonical_side(measure: str | None, side: Iterable[tuple[str, Value]], place: Place) -> dict[str, Value]:
+    """Spell a table of settings as cells have them, so that they can be compared; what is no setting stays as it is.
+
+    Raises:
+        SuiteError: for a value that its setting does not take, with its place.
+
+    """
+    known = MEASURES[measure].model_fields if measure in MEASURES else ()
+    try:
+        return {key: canonical_value(str(measure), key, value) if key in known else value for key, value in side}
+    except SuiteError as error:
+        raise error.under(*place) from None
+
+
+@functools.cache
+def _only(measure: str, key: str) -> type[BaseModel]:
+    """Make a model of one setting by itself, without the checks that compare it with others."""
+    field = MEASURES[measure].model_fields[key]
+    definition: dict[str, Any] = {key: (field.annotation, field)}
+    return create_model(key, __config__=Settings.model_config, **definition)
