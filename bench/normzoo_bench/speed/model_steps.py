@@ -33,7 +33,7 @@ def model_of(normalizer: str, settings: ModelSettings) -> nn.Module:
         torch.manual_seed(0)
         model = models.build(settings.model, (3, settings.image_size, settings.image_size), CLASSES)
     model = normzoo.convert(model, call.name, **call.options)
-    return model.to(settings.device, memory_format=memory_format(settings)).train()
+    return model.to(settings.device).to(memory_format=memory_format(settings)).train()
 
 
 def memory_format(settings: ModelSettings) -> torch.memory_format:
@@ -75,7 +75,7 @@ def training_step(
         with cast(settings):
             logits = forward(x)
             loss = F.cross_entropy(logits.float(), labels)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's has no types
+        loss.backward()
         optimizer.step()
         return logits.detach()
 
