@@ -56,6 +56,7 @@ def measure(settings: ThroughputSettings) -> Result:
     """
     torch.set_num_threads(settings.threads)
     keep_freed_memory()
+    modes.forget_compiled()
     call, x = parse_call(settings.normalizer), _input(settings)
     with torch.inference_mode(settings.direction == "eval"):
         candidate = prepared(call.name, call.options, x, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -15,9 +16,14 @@ def compiled(module: nn.Module) -> Callable[..., Tensor]:
     """Give a module as torch.compile has it, for shapes that stay; graph breaks are counted anew from here."""
     import torch._dynamo
 
-    torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     return torch.compile(module, dynamic=False)
+
+
+def forget_compiled() -> None:
+    """Drop what was compiled in this process: of many cells' code the compiler would keep a few versions only."""
+    if (dynamo := sys.modules.get("torch._dynamo")) is not None:
+        dynamo.reset()
 
 
 def graph_breaks() -> int:
@@ -30,9 +36,10 @@ def graph_breaks() -> int:
 def captured(step: Callable[[], Results], modules: Iterable[nn.Module]) -> Callable[[], Results]:
     """Capture a step as a CUDA graph; called, the result replays it and gives the same tensors again, filled anew.
 
-    What the warm-up before a capture does to the modules' buffers is undone.
+    What the warm-up before a capture does to the modules' weights and buffers is undone.
     """
-    kept = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
+    tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+    kept = [(tensor, tensor.detach().clone()) for tensor in tensors]
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -43,8 +50,8 @@ def captured(step: Callable[[], Results], modules: Iterable[nn.Module]) -> Calla
     with torch.cuda.graph(graph):
         results = step()
     with torch.no_grad():
-        for buffer, before in kept:
-            buffer.copy_(before)
+        for tensor, before in kept:
+            tensor.copy_(before)
 
     def replay() -> Results:
         graph.replay()
