@@ -7,18 +7,17 @@ Results are checked against float64 before they are timed.
 from __future__ import annotations
 
 import pytest
-import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from cases import Case, Direction, step_of
 from check import fault
-from normzoo_bench.timing import Step
+from normzoo_bench.timing import synchronized_time
 from rivals import IMPLEMENTATIONS, Implementation
 from selection import identify, selected
 
 SOME = ["64x56x56", "16x8x8", "256"]
 pytestmark = [
-    pytest.mark.benchmark(min_rounds=3, max_time=0.1, disable_gc=True),
+    pytest.mark.benchmark(min_rounds=3, max_time=0.1, disable_gc=True, timer=synchronized_time),
     # one that fails before it is timed has said why
     pytest.mark.filterwarnings("ignore:Benchmark fixture was not used at all"),
 ]
@@ -39,13 +38,5 @@ def bench_layer(benchmark: BenchmarkFixture, implementation: Implementation, cas
     step = step_of(implementation.make(case), case, direction)
     step()  # compiles, tunes, and fills what is filled once
     benchmark.group = f"{direction} {identify(case)}"
-    benchmark.extra_info.update({"megabytes": case.bytes / 1e6, "batch_size": case.batch, "device": case.device})
-    benchmark(_synchronized(step) if case.device == "cuda" else step)
-
-
-def _synchronized(step: Step) -> Step:
-    def run() -> None:
-        step()
-        torch.cuda.synchronize()
-
-    return run
+    benchmark.extra_info.update(case.told() | {"normalizer": implementation.computes, "direction": direction})
+    benchmark(step)

@@ -57,6 +57,17 @@ class Case:
         """The dtype's name alone, e.g. bfloat16."""
         return str(self.dtype).removeprefix("torch.")
 
+    def told(self) -> dict[str, str | int | float]:
+        """Give the case in the words of suites, for machines to read."""
+        return {
+            "shape": self.shape,
+            "batch_size": self.batch,
+            "dtype": self.dtype_name,
+            "layout": self.layout,
+            "device": self.device,
+            "megabytes": self.bytes / 1e6,
+        }
+
     def draw(self, seed: int) -> Tensor:
         """Draw normal noise in this form."""
         noise = torch.randn(self.sizes, generator=torch.Generator().manual_seed(seed)).to(self.device, self.dtype)

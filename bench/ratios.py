@@ -31,17 +31,11 @@ class Row:
 
     def numbers(self) -> dict[str, Any]:
         """Give what stands in the JSON of pytest-benchmark: numbers for machines, raw samples too."""
-        case = self.case
         found: dict[str, Any] = {
             "candidate": self.candidate,
             "rival": self.rival,
-            "shape": case.shape,
-            "batch_size": case.batch,
-            "dtype": case.dtype_name,
-            "layout": case.layout,
-            "device": case.device,
+            **self.case.told(),
             "where": self.where,
-            "megabytes": case.bytes / 1e6,
             "missing": self.missing,
         }
         if self.pairs:

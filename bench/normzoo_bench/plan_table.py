@@ -10,6 +10,7 @@ from rich.table import Table
 from normzoo_bench.planner import Plan
 from normzoo_bench.store import Store
 from normzoo_bench.terminal import table, tuning_text
+from normzoo_bench.worker import TIMED
 from normzoo_suites import Cell, Record
 from normzoo_suites.claims import seeds_needed
 
@@ -70,9 +71,10 @@ def _print_time(console: Console, plan: Plan, finished: Mapping[str, Record], jo
     to_do = [cell for cell in (*plan.to_do(plan.trials), *plan.to_do()) if cell.id not in finished]
     measures = [cell.measure for cell in to_do] + ["accuracy"] * plan.waiting
     times = {one: [record.seconds for record in finished.values() if record.measure == one] for one in measures}
-    left = [sum(times[one]) / len(times[one]) for one in measures if times[one]]
+    # what is timed runs alone
+    left = [sum(times[one]) / len(times[one]) / (1 if one in TIMED else jobs) for one in measures if times[one]]
     if measures and len(left) == len(measures):
-        _print_line(console, f"about {sum(left) / jobs:.0f} s with {jobs} workers, by the cells done so far")
+        _print_line(console, f"about {sum(left):.0f} s with {jobs} workers, by the cells done so far")
     elif measures:
         _print_line(console, "no estimate of the time: no such cell was measured in this folder yet")
 

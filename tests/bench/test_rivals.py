@@ -291,8 +291,8 @@ def test_the_allocator_is_left_alone_without_glibc(monkeypatch):
     assert allocator.keep_freed_memory() is False
 
 
-def run_bench(*arguments):
-    command = [sys.executable, "-m", "pytest", "bench", "-q", "-p", "no:cacheprovider", *arguments]
+def run_bench(*arguments, what="bench"):
+    command = [sys.executable, "-m", "pytest", what, "-q", "-p", "no:cacheprovider", *arguments]
     # under `pytest -n` pytest-benchmark would warn here, too, that it does not time
     apart = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_XDIST")}
     return subprocess.run(command, cwd=ROOT, env=apart, capture_output=True, text=True, timeout=240)
@@ -314,6 +314,34 @@ def test_a_wrong_option_is_told_once_and_without_a_traceback(options, message):
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert (done.stdout + done.stderr).count(message) == 1
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def saved_session(tmp_path):
+    """Give a function that saves a session of one benchmark, its times multiplied, and holds a new one against it."""
+    wanted = "batch_norm and not sync and not naive and not compiled and float32 and contiguous and eval"
+    chosen = ["--shapes", "6x3x2", "--batch-size", "4", "-k", wanted, f"--benchmark-storage={tmp_path}"]
+    layers = "bench/bench_layers.py"
+
+    def compared(factor):
+        done = run_bench("--benchmark-save=before", *chosen, what=layers)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (file,) = tmp_path.rglob("*before.json")
+        session = json.loads(file.read_text(encoding="utf-8"))
+        for one in session["benchmarks"]:
+            one["stats"] |= {key: one["stats"][key] * factor for key in ("min", "mean", "median", "max")}
+        file.write_text(json.dumps(session), encoding="utf-8")
+        return run_bench("--benchmark-compare=0001", "--benchmark-compare-fail=median:100%", *chosen, what=layers)
+
+    return compared
+
+
+@pytest.mark.slow  # starts two sessions
+@pytest.mark.parametrize(("factor", "regressed"), [(1 / 50, True), (50, False)])
+def test_a_session_fails_where_it_is_slower_than_a_saved_one(saved_session, factor, regressed):
+    done = saved_session(factor)
+    assert ("Performance has regressed" in done.stdout + done.stderr) is regressed
+    assert (done.returncode != 0) is regressed
 
 
 @pytest.mark.slow  # starts processes that talk

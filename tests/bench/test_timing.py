@@ -102,6 +102,15 @@ def test_the_cpu_clock_times_all_repetitions():
     assert len(ran) == 7
 
 
+def test_pytest_benchmarks_timer_waits_for_the_gpu(fake_cuda, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    before = clocks.synchronized_time()
+    assert fake_cuda == [0.0]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert clocks.synchronized_time() >= before
+    assert fake_cuda == [0.0]
+
+
 def test_a_cold_clock_empties_the_cache_before_every_repetition_and_does_not_count_it(monkeypatch):
     now, done = [0.0], []
     monkeypatch.setattr(clocks.time, "perf_counter", lambda: now[0])

@@ -1,7 +1,7 @@
 """Timing: clocks that wait for the device, pairs of steps in turn, an emptied cache, and the machine's state."""
 
 from normzoo_bench.timing.cache import Emptier
-from normzoo_bench.timing.clocks import Clock, Step, clock_of, cold, cpu_clock, cuda_clock
+from normzoo_bench.timing.clocks import Clock, Step, clock_of, cold, cpu_clock, cuda_clock, synchronized_time
 from normzoo_bench.timing.pairs import Pairs, pairs_that_fit, time_pairs, warm_up
 from normzoo_bench.timing.stopwatch import Stopwatch
 
@@ -16,6 +16,7 @@ __all__ = [
     "cpu_clock",
     "cuda_clock",
     "pairs_that_fit",
+    "synchronized_time",
     "time_pairs",
     "warm_up",
 ]

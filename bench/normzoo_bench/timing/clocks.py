@@ -39,6 +39,13 @@ def cuda_clock(step: Step, count: int) -> float:
     return float(start.elapsed_time(end))
 
 
+def synchronized_time() -> float:
+    """Give the seconds of the monotonic clock, once a GPU, if there is one, has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def clock_of(device: str) -> Clock:
     """Give the clock of a kind of device, ``cpu`` or ``cuda``."""
     return cuda_clock if device == "cuda" else cpu_clock
