@@ -64,7 +64,9 @@ def _commit() -> dict[str, Any]:
     if not (root / ".git").exists() or not (root / "pyproject.toml").exists():
         return {"commit": "", "dirty": False}
     commit = _git(root, "rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(commit and _git(root, "status", "--porcelain"))}
+    # records that a run writes into the checkout do not change what is measured
+    code = ("normzoo", "bench", "suites", "pyproject.toml")
+    return {"commit": commit, "dirty": bool(commit and _git(root, "status", "--porcelain", "--", *code))}
 
 
 def _code() -> str:
