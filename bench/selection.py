@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
 from cases import RESNET, SMALL, Case, cases
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+DEVICE: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
 SOME = ["64x56x56", "16x8x8"]
 
 

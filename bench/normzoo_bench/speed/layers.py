@@ -58,9 +58,11 @@ def measure(settings: ThroughputSettings) -> Result:
     keep_freed_memory()
     modes.forget_compiled()
     call, x = parse_call(settings.normalizer), _input(settings)
+    # both share input and gradient: where a block lies in memory can cost more than what is compared
+    gradient = incoming(x) if settings.direction == "forward_backward" else None
     with torch.inference_mode(settings.direction == "eval"):
-        candidate = prepared(call.name, call.options, x, settings)
-        reference = prepared(REFERENCE, {}, x, settings)
+        candidate = prepared(call.name, call.options, x, gradient, settings)
+        reference = prepared(REFERENCE, {}, x, gradient, settings)
         watch = Stopwatch(_clock(settings))
         before = machine.state(settings.device)
         timed = time_pairs(candidate.step, reference.step, watch)
@@ -84,7 +86,9 @@ def measure(settings: ThroughputSettings) -> Result:
     return Result(metrics, samples=samples, options=built, conditions=held)
 
 
-def prepared(name: str, options: Mapping[str, Any], x: Tensor, settings: ThroughputSettings) -> Timed:
+def prepared(
+    name: str, options: Mapping[str, Any], x: Tensor, gradient: Tensor | None, settings: ThroughputSettings
+) -> Timed:
     """Build a layer and its step, and hold the first step's results against the layer's own float64 copy.
 
     Weight and bias are drawn at random, so that nothing is right by chance; no time depends on them.
@@ -96,7 +100,6 @@ def prepared(name: str, options: Mapping[str, Any], x: Tensor, settings: Through
     """
     layer = drawn(_layer(name, options, x, settings))
     exact = copy.deepcopy(layer).double()
-    gradient = incoming(x) if settings.direction == "forward_backward" else None
     forward = modes.compiled(layer) if settings.mode == "compiled" else layer
     step = layer_step(forward, list(layer.parameters()), x, gradient)
     try:
