@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -186,15 +187,15 @@ def _published(verdict: Verdict) -> str:
 
 
 def print_summary(console: Console, found: Summary) -> None:
-    """Show what a run found: accuracy by condition, speed, claims."""
+    """Show what a run found: accuracy by condition, costs, claims."""
     if found.accuracy:
         _print_parts(console, found.accuracy)
-    if found.speed:
+    for cost, after in itertools.zip_longest(found.costs, found.costs[1:]):
         console.print()
-        console.print("time of a layer, as a multiple of batch norm's; the geometric mean over layers", style="bold")
-        _print_parts(console, found.speed, title=False)
-        if found.speed_note:
-            console.print(found.speed_note, markup=False, highlight=False)
+        console.print(cost.title, style="bold", markup=False, highlight=False)
+        _print_parts(console, cost.table, title=False)
+        if cost.note and (after is None or after.note != cost.note):  # once below all tables that it holds for
+            console.print(cost.note, markup=False, highlight=False)
     if found.asked:
         console.print()
         rows = [

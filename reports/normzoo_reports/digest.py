@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from normzoo_reports import words
+from normzoo_reports.costs import costs
 from normzoo_reports.load import load_frame, telling_apart, waiting
 from normzoo_reports.readings import once
 from normzoo_reports.results import Pivot, Summary
-from normzoo_reports.tables import conditions, over_layers, pivot, unsynchronized
+from normzoo_reports.tables import conditions, pivot
 from normzoo_reports.tuning import headlines
 from normzoo_reports.verdicts import judge
 from normzoo_suites import Run, SuiteError, read_run
@@ -39,8 +40,7 @@ def summarize(run: Run, table: pd.DataFrame | None = None) -> Summary:
         suite=run.suite.name,
         question=run.suite.question,
         accuracy=accuracy(run, table),
-        speed=speed(run, table),
-        speed_note=unsynchronized(table),
+        costs=costs(run, table),
         verdicts=tuple(judge(run, table)),
         look=words.looked(run.looks, run.suite.replicates) if run.suite.claims else "",
         tuning=headlines(run),
@@ -57,16 +57,3 @@ def accuracy(run: Run, table: pd.DataFrame) -> Pivot | None:
     metric = "validation_accuracy" if set(rows["evaluate_on"]) == {"validation"} else "test_accuracy"
     rows = once(rows, metric, run)
     return pivot(rows, metric, "normalizer", conditions(rows, telling_apart(rows, run)))
-
-
-def speed(run: Run, table: pd.DataFrame) -> Pivot | None:
-    """Give the time of a layer as a multiple of batch norm's, or None where the run measures none.
-
-    Forward and backward, or float32 and bfloat16, are never averaged: each has a column of its own.
-    """
-    rows = table[table["measure"] == "throughput"]
-    if rows.empty:
-        return None
-    keys = [key for key in telling_apart(rows, run) if key not in ("shape", "batch_size")]
-    columns = conditions(rows, keys or ["direction", "dtype", "layout"])
-    return pivot(rows, "step_ms_ratio", "normalizer", columns, sum_up=over_layers)

@@ -85,7 +85,7 @@ def draw(panel: Panel, rows: pd.DataFrame, prefix: str, title: str) -> str:
                 "" if facet is None else f"{words.label(str(panel.facet))} {words.show_value(facet)}", loc="left"
             )
         if panel.hue != panel.category:
-            _legend(figure, series, panel.kind)
+            legend(figure, series, panel.kind)
         return to_svg(figure, prefix, title)
 
 
@@ -243,8 +243,9 @@ def _axes_words(ax: Axes, across: str, up: str) -> None:
     for name, axis in ((across, ax.xaxis), (up, ax.yaxis)):
         if words.is_share(name):
             axis.set_major_formatter(FuncFormatter(_points if words.is_gap(name) else _percent))
-            if ax.get_ylim()[1] - ax.get_ylim()[0] > 0.25:
-                axis.set_major_locator(MultipleLocator(0.1 if ax.get_ylim()[1] - ax.get_ylim()[0] < 0.75 else 0.2))
+            low, high = axis.get_view_interval()
+            if 0.25 < high - low < 1.5:  # accuracies end at 1, but what a cache holds can go far beyond the limit
+                axis.set_major_locator(MultipleLocator(0.1 if high - low < 0.75 else 0.2))
 
 
 def _percent(tick: float, _: object) -> str:
@@ -259,7 +260,8 @@ def _named(name: str) -> str:
     return f"{words.label(name)} (points)" if words.is_gap(name) else words.label(name)
 
 
-def _legend(figure: Figure, series: dict[str, Look], kind: str) -> None:
+def legend(figure: Figure, series: dict[str, Look], kind: str) -> None:
+    """Name the series below a figure: squares for bars, markers for ``scatter``, else markers on lines."""
     bars = kind == "bar"
     handles = [
         Line2D(
@@ -267,7 +269,7 @@ def _legend(figure: Figure, series: dict[str, Look], kind: str) -> None:
             [],
             color=look.stand_in,
             marker="s" if bars else look.marker,
-            linestyle="none" if bars else "-",
+            linestyle="none" if bars or kind == "scatter" else "-",
             markeredgewidth=0,
             label=name,
         )

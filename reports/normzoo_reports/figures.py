@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from normzoo_reports import words
+from normzoo_reports.costs import APART, kinds
 from normzoo_reports.draw import Panel, draw
 from normzoo_reports.load import records, replicates, telling_apart
 from normzoo_reports.readings import once
@@ -27,10 +28,38 @@ class Shown:
     table: Pivot | None
 
 
+def show_figures(run: Run, table: pd.DataFrame) -> list[Shown]:
+    """Draw all figures of the suite; of what must not meet in one, such as hot and cold layers, each by itself."""
+    every = [part for figure in run.suite.figures for part in _apart(figure, table)]
+    return [show_figure(figure, run, table, f"f{number}") for number, figure in enumerate(every, start=1)]
+
+
+def _apart(figure: Figure, table: pd.DataFrame) -> list[Figure]:
+    """Give a figure once for each kind of cells that it would show, as far as any of them has its metric."""
+    metric, key = figure.x if figure.kind == "point" else figure.y, APART.get(figure.measure, "")
+    asked = table[[all(row[one] in values for one, values in figure.where.items()) for row in records(table)]]
+    every = list(kinds(asked, figure.measure))
+    found = [kind for kind, rows in every if metric in rows and rows[metric].notna().any()]
+    if len(every) < 2 or not found:
+        return [figure]
+    title = figure.title or _title(figure)
+    return [
+        figure.model_copy(
+            update={"where": figure.where | {key: [kind]}, "title": title if kind == metric else f"{title}, {kind}"}
+        )
+        for kind in found
+    ]
+
+
+def _title(figure: Figure) -> str:
+    value, category = (figure.x, figure.y) if figure.kind == "point" else (figure.y, figure.x)
+    return f"{words.label(value)} by {words.label(category)}"
+
+
 def show_figure(figure: Figure, run: Run, table: pd.DataFrame, prefix: str) -> Shown:
     """Draw one figure of the suite from the run's table; ``prefix`` keeps its ids apart from other figures'."""
     value, category = (figure.x, figure.y) if figure.kind == "point" else (figure.y, figure.x)
-    title = figure.title or f"{words.label(value)} by {words.label(category)}"
+    title = figure.title or _title(figure)
     rows = table[table["measure"] == figure.measure]
     named = [key for key in (category, figure.hue, figure.facet, *figure.where) if key]
     unknown = [key for key in named if key not in rows or rows[key].isna().all()]

@@ -19,15 +19,18 @@ REPLICATES = ("seed", "repeat")
 MEASURED = ("ok", "diverged")
 """Statuses that give values; a diverged run counts with chance accuracy."""
 
+_IN_ONE_PROCESS = ("throughput", "model_throughput")
+"""Measures whose times leave out what ranks exchange."""
+
 
 def load_frame(run: Run) -> pd.DataFrame:
     """Give a run's cells as a table, one row each in the order of measuring, the cell's id as index.
 
-    Columns: ``id, measure, status, reason, same_as, unsynchronized, seconds, raw_samples, command``, every setting,
-    every metric, and ``local_batch`` = batch_size / ranks. ``status`` is the record's; without one ``unreadable``,
-    ``missing``, or ``waiting`` for what tunes the cell. ``same_as`` names the cell that is the same computation, in
-    words. ``unsynchronized`` marks the timing of a normalizer that pools over ranks, of which there is one. Only
-    measured cells have metrics.
+    Columns: ``id, measure, status, reason, same_as, unsynchronized, throttled, seconds, raw_samples, command``, every
+    setting, every metric, and ``local_batch`` = batch_size / ranks. ``status`` is the record's; without one
+    ``unreadable``, ``missing``, or ``waiting`` for what tunes the cell. ``same_as`` names the cell that is the same
+    computation, in words. ``unsynchronized`` marks the timing of a normalizer that pools over ranks, of which there is
+    one; ``throttled`` what was slowed down meanwhile. Only measured cells have metrics.
     """
     cells = {cell.id: cell for cell in run.cells}
     rows = [_row(run, cell, cells) for cell in run.cells]
@@ -102,6 +105,7 @@ def _row(run: Run, cell: Cell, cells: dict[str, Cell]) -> dict[str, Any]:
         "reason": reason,
         "same_as": _same_as(cell, cells),
         "unsynchronized": _unsynchronized(cell, record, status),
+        "throttled": bool(record and status in MEASURED and record.conditions.get("throttled")),
         "seconds": record.seconds if record else 0.0,
         "raw_samples": max((len(values) for values in record.samples.values()), default=0) if record else 0,
         "command": record.command if record else "",
@@ -118,7 +122,7 @@ def _status(run: Run, cell: Cell, record: Record | None) -> tuple[str, str]:
 
 
 def _unsynchronized(cell: Cell, record: Record | None, status: str) -> bool:
-    if record is None or cell.measure != "throughput" or status not in MEASURED:
+    if record is None or cell.measure not in _IN_ONE_PROCESS or status not in MEASURED:
         return False
     return "rank" in (record.card.get("pools") or ())
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from normzoo_reports import protocol, sections, splits, style, words
+from normzoo_reports import protocol, sections, speed, splits, style, words
 from normzoo_reports.digest import summarize
-from normzoo_reports.figures import show_figure
+from normzoo_reports.figures import show_figures
 from normzoo_reports.load import load_frame
 from normzoo_reports.readings import explained, readings, streams
 from normzoo_reports.results import Verdict
+from normzoo_reports.roofline import rooflines
 from normzoo_reports.tuning import tuning
 from normzoo_suites import Run, SuiteError
 from normzoo_suites.claims import seeds_needed
@@ -35,13 +36,14 @@ def render(run: Run) -> str:
         "measured": protocol.measured(run),
         "needed": seeds_needed(len(summary.verdicts)),
         "published": any(verdict.claim.published for verdict in summary.verdicts),
-        "figures": [show_figure(figure, run, table, f"f{i}") for i, figure in enumerate(run.suite.figures, start=1)],
+        "figures": show_figures(run, table),
         "readings": readings(run, table),
         "streams": streams(run, table),
         "explained": explained(table),
         "tuning": tuning(run),
         "pictures": splits.pictures(run),
-        "timings": sections.timings(run, table),
+        "costs": speed.sections(run, table),
+        "rooflines": rooflines(table),
         "problems": sections.problems(run, table),
         "cards": sections.cards(run),
         "environments": found,

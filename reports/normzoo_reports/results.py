@@ -102,6 +102,15 @@ class Pivot:
 
 
 @dataclass(frozen=True)
+class Headline:
+    """A table with what it shows, in words, and what a reader must know of it, or nothing."""
+
+    title: str
+    table: Pivot
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What a run says of one claim.
 
@@ -201,9 +210,8 @@ class Summary:
         suite: the suite's name.
         question: what it asks.
         accuracy: test accuracy by condition, or None where none was measured.
-        speed: the time of a layer as a multiple of batch norm's, by direction, dtype, layout and what else varies, each
-            over the shapes and batch sizes; or None where none was measured.
-        speed_note: what a reader must know of these times, or empty.
+        costs: what was timed or weighed, a table for each measure and kind: layers by direction, dtype, layout and what
+            else varies, each over the shapes and batch sizes; models, their memory and ranks by condition.
         verdicts: what the run says of the suite's claims.
         look: that seeds were added after a look, in words, or empty.
         tuning: what a reader must know of the tuning before any number, in words: choices on the edge of what was
@@ -216,8 +224,7 @@ class Summary:
     suite: str
     question: str
     accuracy: Pivot | None
-    speed: Pivot | None
-    speed_note: str
+    costs: tuple[Headline, ...]
     verdicts: tuple[Verdict, ...]
     look: str
     tuning: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The page's plainer sections: timings, cells without a value, cards, environments, and how to measure a cell again."""
+"""The page's plainer sections: cells without a value, cards, environments, and how to measure a cell again."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from normzoo_reports import words
+from normzoo_reports.conditions import Conditions
 from normzoo_reports.load import named_replicate, records, replicates, settings_of, telling_apart, tuned
-from normzoo_reports.results import Estimate
-from normzoo_reports.tables import conditions, estimate, unsynchronized
+from normzoo_reports.tables import conditions, unsynchronized
 from normzoo_suites import Run
 
 _PLAIN = ("ok", "waiting")  # what waits is told of where the tuning is
@@ -25,20 +25,6 @@ _TRAIN_ACCURACY = (
 
 _OF_ONE_MEASURE = ("threads", "precision")
 """What environments hold of one measure's cells only: timings choose their threads, trainings have a precision."""
-
-
-@dataclass(frozen=True)
-class Timing:
-    """One timed cell; ``ratio`` is a text that says why where there is none."""
-
-    normalizer: str
-    condition: str
-    ratio: Estimate | str
-    step_ms: str
-    images_per_s: str
-    samples: int
-    error: str
-    unsynchronized: bool
 
 
 @dataclass(frozen=True)
@@ -86,34 +72,6 @@ class Again:
     note: str
     shared: tuple[tuple[str, str], ...]
     conditions: tuple[Condition, ...]
-
-
-def timings(run: Run, table: pd.DataFrame) -> list[Timing]:
-    """List the timed cells in the order of normalizers."""
-    rows = table[table["measure"] == "throughput"]
-    if rows.empty:
-        return []
-    names = conditions(rows, telling_apart(rows, run))
-    found = [_timing(rows.loc[[str(cell)]], name) for cell, name in names.items()]
-    order = list(dict.fromkeys(timing.condition for timing in found))
-    return sorted(found, key=lambda timing: order.index(timing.condition))
-
-
-def _timing(row: pd.DataFrame, name: str) -> Timing:
-    def metric(key: str, form: str) -> str:
-        return format(float(row[key].iloc[0]), form) if key in row and pd.notna(row[key].iloc[0]) else "–"
-
-    first = row.iloc[0]
-    return Timing(
-        str(first["normalizer"]),
-        name,
-        estimate(row, "step_ms_ratio"),
-        metric("step_ms", ".4g"),
-        metric("images_per_s", ",.0f"),
-        int(first["raw_samples"]),
-        metric("error_vs_float64", ".1e"),
-        bool(first["unsynchronized"]),
-    )
 
 
 def problems(run: Run, table: pd.DataFrame) -> list[Problem]:
@@ -219,10 +177,10 @@ def again(run: Run, table: pd.DataFrame) -> list[Again]:
         settings = [key for key in settings_of(rows) if key != replicates(rows)]
         differ = ["normalizer", *telling_apart(rows, run)]
         own = [key for key in settings if key in tuned(run)]
-        names = conditions(rows, differ)
+        names, held = conditions(rows, differ), Conditions(run, str(measure))
         made = []
         for name, group in rows.groupby(names, sort=False):
-            cells = tuple(_cell(row, run) for row in records(group))
+            cells = tuple(_cell(row, run) | {"held": held.own(str(row["id"]))} for row in records(group))
             made.append(Condition(str(name), _told(group, [*differ, *own]), cells))
         shared = _told(rows, [key for key in settings if key not in (*differ, *own)])
         found.append(Again(str(measure), _note(rows), shared, tuple(made)))

@@ -13,6 +13,9 @@ from normzoo_reports.load import MEASURED, records, replicates
 from normzoo_reports.results import Estimate, Pivot
 from normzoo_reports.statistics import interval
 
+LAYER = ("shape", "batch_size")
+"""The settings that name a layer."""
+
 
 def estimate(rows: pd.DataFrame, metric: str) -> Estimate | str:
     """Sum up the rows of one condition; where none has a value, say in words why.
@@ -36,6 +39,7 @@ def estimate(rows: pd.DataFrame, metric: str) -> Estimate | str:
             float(first[f"{metric}_p90"]),
             samples,
             "sample",
+            absent=len(rows) - 1,
             same_as=same,
         )
     counted = replicates(measured)
@@ -80,14 +84,18 @@ def conditions(rows: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
 
 
 def over_layers(rows: pd.DataFrame, metric: str) -> Estimate | str:
-    """Sum up ratios of several layers under one condition: their geometric mean, the smallest and the largest."""
-    ratios = [float(ratio) for ratio in rows[metric] if ratio > 0] if metric in rows else []
-    if not ratios:
+    """Sum up ratios of several layers under one condition: their geometric mean, the smallest and the largest.
+
+    A layer is a shape and a batch size; one that was timed in several processes counts once, with the mean over these.
+    """
+    timed = rows[rows[metric] > 0] if metric in rows else rows.iloc[:0]
+    if timed.empty:
         return _why_empty(rows)
+    ratios = [float(ratio) for ratio in timed.groupby(list(LAYER), sort=False)[metric].mean()]
     # of 2 and 1/2 the geometric mean is 1, as it should be
     mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))
     low, high = (min(ratios), max(ratios)) if len(ratios) > 1 else (None, None)
-    return Estimate(metric, mean, low, high, len(ratios), "layer", absent=len(rows) - len(ratios))
+    return Estimate(metric, mean, low, high, len(ratios), "layer", absent=len(rows) - len(timed))
 
 
 def unsynchronized(rows: pd.DataFrame) -> str:

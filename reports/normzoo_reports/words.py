@@ -6,30 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-METRICS = {
-    "test_accuracy": "test accuracy",
-    "test_accuracy_mean_buffers": "test accuracy, mean buffers",
-    "test_accuracy_population": "test accuracy, population statistics",
-    "test_accuracy_batch": "test accuracy, batch statistics",
-    "test_accuracy_frozen": "test accuracy, frozen statistics",
-    "test_accuracy_ema": "test accuracy, averaged weights",
-    "train_eval_gap": "running less batch statistics",
-    "stream_accuracy": "accuracy on the stream",
-    "stream_accuracy_batch": "accuracy on the stream, each batch's statistics",
-    "stream_accuracy_adabn": "accuracy on the stream, the whole stream's (AdaBN)",
-    "stream_accuracy_momentum": "accuracy on the stream, statistics that follow it",
-    "test_accuracy_grouped": "test accuracy, batches of one class",
-    "label_leak": "batches of one class less mixed ones",
-    "gradient_footprint": "share of a sample's gradient in its batch-mates",
-    "validation_accuracy": "validation accuracy",
-    "validation_loss": "validation loss",
-    "train_accuracy": "training accuracy, running over the last epoch",
-    "step_ms_ratio": "time relative to batch norm",
-    "step_ms": "time of one step (ms)",
-    "images_per_s": "images per second",
-    "local_batch": "samples per statistic",
-}
-"""Labels of metrics and axes whose name alone says too little."""
+from normzoo_reports.labels import COMPUTED, METRICS, SETTINGS
 
 STATUS = {
     "ok": "measured",
@@ -48,18 +25,19 @@ STATUS = {
 GRADES = {"primary": "primary source", "figure": "read off a figure", "transcribed": "transcribed"}
 """How a published value was come by, in words."""
 
+_GROUPED = 1000  # from here on digits stand in groups; %g would soon turn to exponents
 _HUGE = 1e15  # beyond it a float's zeros say nothing
 _QUIET = ("iid", "shuffled", "rank0", "contiguous")  # a default that a reader need not see beside another setting
 
 
 def label(name: str) -> str:
     """Name a metric or a setting for an axis or a heading."""
-    return METRICS.get(name, name.replace("_", " "))
+    return {**METRICS, **COMPUTED, **SETTINGS}.get(name, name.replace("_", " "))
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric is a share of images or a gap between two, compared in percentage points."""
-    return "accuracy" in metric or is_gap(metric)
+    """Whether a metric is a share or a gap between two, compared in percentage points."""
+    return "accuracy" in metric or metric == "share_of_limit" or is_gap(metric)
 
 
 def is_gap(metric: str) -> bool:
@@ -73,14 +51,19 @@ def has_chance(metric: str) -> bool:
 
 
 def show(metric: str, value: float) -> str:
-    """Show a value: 97.8 %, 1.62×, +3.2 points for a gap, or four significant digits."""
+    """Show a value: 97.8 %, 1.62×, +3.2 points for a gap, or a plain number."""
     if is_gap(metric):
         return show_change(metric, value)
     if is_share(metric):
         return f"{100 * value:.1f} %"
     if "ratio" in metric:
         return f"{value:.2f}×" if 0.01 <= value < 10_000 else f"{value:.3g}×"
-    return f"{value:.4g}"
+    return digits(value)
+
+
+def digits(value: float) -> str:
+    """Show four significant digits, and all of a large number's up to the point: 0.01235, 12.35, 12,346."""
+    return f"{value:,.0f}" if _GROUPED <= abs(value) < _HUGE else f"{value:.4g}"
 
 
 def show_range(metric: str, low: float, high: float) -> str:
@@ -129,6 +112,12 @@ def condition(settings: Mapping[str, Any], keys: Iterable[str]) -> str:
     parts = [_setting(settings, key) for key in keys if key in settings and settings[key] == settings[key]]
     loud = [part for part in parts if part not in _QUIET]
     return ", ".join(loud or parts)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Join names as a sentence has them: "a", "a and b", "a, b and c"."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def looked(looks: Sequence[int], counted: str = "seed") -> str:

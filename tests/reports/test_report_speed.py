@@ -23,9 +23,8 @@ def throughput() -> Suite:
 
 
 def speed_of(folder: Path) -> Pivot:
-    found = summary(folder).speed
-    assert found is not None
-    return found
+    (found,) = summary(folder).costs
+    return found.table
 
 
 def row(speed: Pivot, name: str) -> dict[str, Estimate | str]:
@@ -63,7 +62,7 @@ def test_a_normalizer_that_was_never_timed_says_why(make_run: Callable[..., Path
 
 def test_a_run_without_timings_has_no_speed(make_run: Callable[..., Path], tiny: Callable[[int], Suite]) -> None:
     found = summary(make_run(tiny(2)))
-    assert (found.speed, found.speed_note) == (None, "")
+    assert found.costs == ()
 
 
 def test_parts_of_a_table_hold_every_column_once(quick_run: Path) -> None:
@@ -83,7 +82,7 @@ def test_wherever_a_pool_over_ranks_is_timed_it_is_said_that_nothing_is_synchron
     assert [ALONE in caption for caption in captions] == [False, False, False, True]
     assert f"* {ALONE}" in page  # below the table of speeds, where its rows have a star
     assert len(re.findall(r"</span>(\w+)\*</th>", page)) == page.count("</span>sync_batch_norm*</th>") == 2
-    assert summary(quick_run).speed_note == ALONE
+    assert [cost.note for cost in summary(quick_run).costs] == [ALONE]
 
 
 def test_a_figure_of_timings_speaks_of_no_seeds(make_run: Callable[..., Path], throughput: Suite) -> None:
@@ -97,7 +96,7 @@ def test_without_a_pool_over_ranks_nothing_is_said_of_synchronizing(
     make_run: Callable[..., Path], throughput: Suite
 ) -> None:
     folder = make_run(throughput)
-    assert summary(folder).speed_note == ""
+    assert {cost.note for cost in summary(folder).costs} == {""}
     assert "synchronized" not in report(folder).read_text(encoding="utf-8")
 
 

@@ -1,0 +1,66 @@
+"""What was timed or weighed, in few words: which numbers may stand in one table, and the tables of the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from normzoo_reports.load import telling_apart
+from normzoo_reports.results import Headline
+from normzoo_reports.tables import LAYER, conditions, estimate, over_layers, pivot, unsynchronized
+from normzoo_suites import Run
+
+APART = {"throughput": "cache", "memory": "find"}
+"""By measure, the setting whose values are of different kinds: never in one table or figure."""
+
+_TITLES = {
+    ("throughput", "hot"): "time of a layer, hot, as a multiple of batch norm's; the geometric mean over layers",
+    ("throughput", "cold"): "time of a layer, cold, as a multiple of batch norm's; the geometric mean over layers",
+    ("model_throughput", ""): "time of a model's step, as a multiple of batch norm's",
+    ("memory", "peak"): "memory at the peak of a step, above the model (MiB)",
+    ("memory", "largest_batch"): "the largest batch that fits (images)",
+    ("sync_cost", ""): "time of a step of all ranks, as a multiple of local batch norm's",
+}
+_SHOWN = {
+    "throughput": "step_ms_ratio",
+    "model_throughput": "model_step_ms_ratio",
+    "memory": "peak_mib",
+    "sync_cost": "sync_step_ms_ratio",
+}
+_NAMED_BY = {
+    "throughput": ["direction", "dtype", "layout"],
+    "model_throughput": ["model", "phase"],
+    "memory": ["model", "phase"],
+    "sync_cost": ["model", "ranks"],
+}
+"""By measure, what names a condition where there is one only."""
+
+
+def kinds(table: pd.DataFrame, measure: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Give the rows of a measure, those that must not meet apart, each with the name of its kind or an empty one."""
+    rows = table[table["measure"] == measure]
+    key = APART.get(measure)
+    if key is None:
+        if not rows.empty:
+            yield "", rows
+        return
+    for kind in dict.fromkeys(rows[key]) if key in rows else ():
+        yield str(kind), rows[rows[key] == kind]
+
+
+def costs(run: Run, table: pd.DataFrame) -> tuple[Headline, ...]:
+    """Give a table for each measure and kind of what was timed or weighed; what differs in kind is never averaged.
+
+    Over layers there is a mean, with forward and backward, float32 and bfloat16, eager and compiled in columns of their
+    own. Models, memory and ranks have a column per condition.
+    """
+    found = []
+    for measure in _SHOWN:
+        for kind, rows in kinds(table, measure):
+            metric = "largest_batch" if kind == "largest_batch" else _SHOWN[measure]
+            lumped, sum_up = (LAYER, over_layers) if measure == "throughput" else ((), estimate)
+            keys = [key for key in telling_apart(rows, run) if key not in lumped] or _NAMED_BY[measure]
+            shown = pivot(rows, metric, "normalizer", conditions(rows, keys), sum_up=sum_up)
+            found.append(Headline(_TITLES[measure, kind], shown, unsynchronized(rows)))
+    return tuple(found)

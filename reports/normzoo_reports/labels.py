@@ -1,0 +1,84 @@
+"""Labels: what metrics and settings are called where their name alone says too little. Units stand in them."""
+
+from __future__ import annotations
+
+_ACCURACY = {
+    "test_accuracy": "test accuracy",
+    "test_accuracy_mean_buffers": "test accuracy, mean buffers",
+    "test_accuracy_population": "test accuracy, population statistics",
+    "test_accuracy_batch": "test accuracy, batch statistics",
+    "test_accuracy_frozen": "test accuracy, frozen statistics",
+    "test_accuracy_ema": "test accuracy, averaged weights",
+    "train_eval_gap": "running less batch statistics",
+    "stream_accuracy": "accuracy on the stream",
+    "stream_accuracy_batch": "accuracy on the stream, each batch's statistics",
+    "stream_accuracy_adabn": "accuracy on the stream, the whole stream's (AdaBN)",
+    "stream_accuracy_momentum": "accuracy on the stream, statistics that follow it",
+    "test_accuracy_grouped": "test accuracy, batches of one class",
+    "label_leak": "batches of one class less mixed ones",
+    "gradient_footprint": "share of a sample's gradient in its batch-mates",
+    "validation_accuracy": "validation accuracy",
+    "validation_loss": "validation loss",
+    "train_accuracy": "training accuracy, running over the last epoch",
+    "local_batch": "samples per statistic",
+}
+
+
+def _timed(name: str, step: str, reference: str) -> dict[str, str]:
+    """Label a time, its ratio to what it is paired with, and the percentiles of both."""
+    found = {name: f"{step} (ms)", f"{name}_ratio": f"{step} relative to {reference}"}
+    found |= {
+        f"{key}_{end}": f"{label}, {words}"
+        for key, label in found.items()
+        for end, words in (("p10", "10th percentile"), ("p90", "90th percentile"))
+    }
+    return found | {f"batch_norm_{name}": f"{step} with {reference} (ms)"}
+
+
+METRICS = {
+    **_ACCURACY,
+    **_timed("step_ms", "time of one step", "batch norm"),
+    "step_ms_ratio": "time relative to batch norm",
+    "images_per_s": "images per second",
+    "share_of_limit": "share of the limit that a copy sets",
+    "fewest_mb": "the fewest bytes that must move (MB)",
+    "copy_gb_per_s": "bandwidth of a copy (GB/s)",
+    "saved_t": "kept for backward (inputs)",
+    "kernels": "kernels launched in a step",
+    "graph_breaks": "graph breaks when compiled",
+    "error_vs_float64": "largest error against float64",
+    **_timed("model_step_ms", "time of a model's step", "batch norm"),
+    "model_images_per_s": "images per second of a model",
+    "model_kernels": "kernels launched in a model's step",
+    "model_graph_breaks": "graph breaks of a compiled model",
+    "model_error_vs_float64": "error of a model's logits against float64",
+    "peak_mib": "memory at the peak of a step, above the model (MiB)",
+    "saved_mib": "kept for backward (MiB)",
+    "model_mib": "model, optimizer and images (MiB)",
+    "largest_batch": "the largest batch that fits (images)",
+    **_timed("sync_step_ms", "time of a step of all ranks", "local batch norm"),
+    "sync_images_per_s": "images per second of all ranks",
+    "collectives": "collectives in a step",
+    "collective_ms": "time in collectives, per step (ms)",
+    "batch_norm_collectives": "collectives in a step with local batch norm",
+    "batch_norm_collective_ms": "time in collectives, per step with local batch norm (ms)",
+}
+"""Labels of metrics that a record holds."""
+
+COMPUTED = {
+    "peak_mib_ratio": "memory at the peak, relative to batch norm",
+    "largest_batch_ratio": "the largest batch, relative to batch norm",
+    "gb_per_s": "achieved bandwidth (GB/s)",
+    "input_mb": "size of the input (MB)",
+}
+"""Labels of what a report computes."""
+
+SETTINGS = {
+    "image_size": "edge of an image (pixels)",
+    "threads": "CPU threads",
+    "limit_mib": "limit of memory (MiB)",
+    "cache": "last-level cache",
+    "repeat": "fresh process",
+    "find": "what is looked for",
+}
+"""Labels of settings."""
