@@ -22,14 +22,17 @@ from normzoo_bench import data, models, splits
 from normzoo_bench.data import Source
 from normzoo_bench.errors import UsageError
 from normzoo_bench.processes.check import check as check_processes
+from normzoo_bench.processes.check import lacking
+from normzoo_bench.processes.work import Asked
 from normzoo_bench.ranks import is_split
 from normzoo_bench.speed.layers import REFERENCE
+from normzoo_bench.speed.model_steps import CLASSES
 from normzoo_bench.training import effects, online
 from normzoo_bench.training.augment import augmentation
 from normzoo_bench.training.stream import check_augment
 from normzoo_bench.worker import describe
 from normzoo_suites import Cell, parse_call
-from normzoo_suites.settings import AccuracySettings, ThroughputSettings
+from normzoo_suites.settings import AccuracySettings, SyncCostSettings, ThroughputSettings
 
 
 def check_devices(cells: Iterable[Cell]) -> None:
@@ -38,7 +41,7 @@ def check_devices(cells: Iterable[Cell]) -> None:
     if any(cell.settings.device == "cuda" for cell in cells) and not torch.cuda.is_available():
         raise UsageError("device cuda was asked for, and torch finds no CUDA device here; use --device cpu")
     for cell in cells:
-        if isinstance(cell.settings, AccuracySettings):
+        if isinstance(cell.settings, Asked):
             check_processes(cell.settings)
 
 
@@ -113,6 +116,8 @@ def skip_reason(cell: Cell, sources: Mapping[str, Source]) -> str | None:
         own = _layer_reason(settings.normalizer, sizes[1]) or _values_reason(settings.normalizer, sizes)
         others = _values_reason(REFERENCE, sizes)
         return own or (f"it would be timed against {REFERENCE}, and {others}" if others else None)
+    if isinstance(settings, SyncCostSettings):
+        return _sync_reason(settings)
     if isinstance(settings, AccuracySettings):
         dataset = data.load_as(settings.data, settings.dataset, sources[settings.dataset].where)
         card = normzoo.card(parse_call(settings.normalizer).name)
@@ -126,6 +131,21 @@ def skip_reason(cell: Cell, sources: Mapping[str, Source]) -> str | None:
         virtual = dealt and settings.ranks_backend == "virtual"
         return _model_reason(settings.normalizer, settings.model, dataset.shape, dataset.classes, local == 1, virtual)
     return None
+
+
+def _sync_reason(settings: SyncCostSettings) -> str | None:
+    """Say why ranks cannot be processes here, or why a rank's batch is too small for either normalizer."""
+    if reason := lacking(settings):
+        return f"sync_cost {reason}"
+
+    def unfit(normalizer: str) -> str | None:
+        pooled = "rank" in normzoo.card(parse_call(normalizer).name).pools
+        one_sample = (settings.batch_size if pooled else settings.local_batch) == 1
+        shape = (3, settings.image_size, settings.image_size)
+        return _model_reason(normalizer, settings.model, shape, CLASSES, one_sample, False)
+
+    others = unfit(REFERENCE)
+    return unfit(settings.normalizer) or (f"it would be timed against {REFERENCE}, and {others}" if others else None)
 
 
 def _test_reason(settings: AccuracySettings, card: Card, size: int) -> str | None:

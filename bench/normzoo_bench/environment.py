@@ -24,12 +24,17 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "os": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "cuda": torch.version.cuda or "" if torch.cuda.is_available() else "",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
         "driver": _driver() if torch.cuda.is_available() else "",
     }
     return found | _commit() | {"code": _code()}
+
+
+def cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version(package: str) -> str:

@@ -12,13 +12,15 @@ from normzoo_reports import report
 from normzoo_reports.conditions import Conditions
 from normzoo_suites import Cell, Suite, change_suite, load_suite, read_run
 
+LAYERS = str(Path(__file__).parent / "layers.toml")
+
 Held = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def suite_of(**changes: str) -> Suite:
     asked = {"shape": "64x8x8", "batch_size": "8", "dtype": "bfloat16", "layout": "channels_last"}
     asked |= {"direction": "forward", "mode": "eager", "cache": "hot"} | changes
-    return change_suite(load_suite("throughput"), asked, normalizers=["batch_norm", "group_norm"])
+    return change_suite(load_suite(LAYERS), asked, normalizers=["batch_norm", "group_norm"])
 
 
 def run_of(make_run: Callable[..., Path], suite: Suite, held: Held) -> Path:

@@ -15,13 +15,15 @@ from normzoo_reports.roofline import Roofline, rooflines
 from normzoo_reports.style import normalizer_look
 from normzoo_suites import Cell, Suite, change_suite, load_suite, read_run
 
+LAYERS = str(Path(__file__).parent / "layers.toml")
+
 MB = {"64x56x56": 64 * 56 * 56 * 8 * 4 / 1e6, "256x14x14": 256 * 14 * 14 * 8 * 4 / 1e6}
 
 
 def suite_of(**changes: str) -> Suite:
     asked = {"shape": "64x56x56,256x14x14", "batch_size": "8", "dtype": "float32", "layout": "contiguous"}
     asked |= {"direction": "forward,eval", "mode": "eager", "cache": "hot"} | changes
-    return change_suite(load_suite("throughput"), asked, normalizers=["batch_norm", "group_norm"])
+    return change_suite(load_suite(LAYERS), asked, normalizers=["batch_norm", "group_norm"])
 
 
 def measured(cell: Cell) -> dict[str, Any]:

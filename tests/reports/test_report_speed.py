@@ -12,6 +12,8 @@ import pytest
 from normzoo_reports import Estimate, Pivot, report, summary
 from normzoo_suites import Cell, Figure, Suite, change_suite, load_suite
 
+LAYERS = str(Path(__file__).parent / "layers.toml")
+
 ALONE = "sync_batch_norm is timed in one process, where nothing is synchronized."
 
 
@@ -19,7 +21,7 @@ ALONE = "sync_batch_norm is timed in one process, where nothing is synchronized.
 def throughput() -> Suite:
     """Two layers, in two dtypes and two directions."""
     changes = {"shape": "64x56x56,256x14x14", "batch_size": "8", "layout": "contiguous", "direction": "forward,eval"}
-    return change_suite(load_suite("throughput"), changes, normalizers=["batch_norm", "group_norm"])
+    return change_suite(load_suite(LAYERS), changes, normalizers=["batch_norm", "group_norm"])
 
 
 def speed_of(folder: Path) -> Pivot:
@@ -100,8 +102,8 @@ def test_without_a_pool_over_ranks_nothing_is_said_of_synchronizing(
     assert "synchronized" not in report(folder).read_text(encoding="utf-8")
 
 
-def test_the_throughput_suite_renders_small_with_all_its_cells(make_run: Callable[..., Path]) -> None:
-    suite = change_suite(load_suite("throughput"), {"batch_size": "32", "dtype": "float32"})
+def test_a_suite_of_layers_renders_small_with_all_its_cells(make_run: Callable[..., Path]) -> None:
+    suite = change_suite(load_suite(LAYERS), {"batch_size": "32", "dtype": "float32"})
     assert len(suite.cells()) == 210
     assert report(make_run(suite)).stat().st_size < 1_500_000
 

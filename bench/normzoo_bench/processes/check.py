@@ -1,4 +1,4 @@
-"""What of ``ranks_backend = "process"`` can be known to be impossible before anything is trained."""
+"""What of ranks as processes can be known to be impossible before any is started."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ import torch.distributed as dist
 
 from normzoo_bench.errors import UsageError
 from normzoo_bench.processes import machines
+from normzoo_bench.processes.work import Asked
 from normzoo_suites.settings import AccuracySettings
 
 
-def check(settings: AccuracySettings) -> None:
-    """Require that this cell's ranks can be processes here, where they are to be; raises UsageError."""
-    if settings.ranks_backend == "process":
+def check(settings: Asked) -> None:
+    """Require that this cell's ranks are where they are to be; raises UsageError.
+
+    What a machine lacks is no mistake in a cell that is about processes: it is skipped, with what ``lacking`` says.
+    """
+    if isinstance(settings, AccuracySettings) and settings.ranks_backend == "process":
         _check_settings(settings)
-        _check_library(settings.device)
-        _check_devices(settings)
+        if reason := lacking(settings):
+            raise _refusal(reason)
     machines.check(settings)
+
+
+def lacking(settings: Asked) -> str | None:
+    """Say what is lacking here for a process per rank: a library, or GPUs; or give None."""
+    return _library(settings.device) or _gpus(settings)
 
 
 def _check_settings(settings: AccuracySettings) -> None:
@@ -30,24 +39,24 @@ def _check_settings(settings: AccuracySettings) -> None:
         raise _refusal('needs data on every rank\'s device, got data = "stream"; use data = "resident"')
 
 
-def _check_library(device: str) -> None:
+def _library(device: str) -> str | None:
     if not dist.is_available():
-        raise _refusal("needs torch.distributed, and this torch has none; use another build of torch")
+        return "needs torch.distributed, and this torch has none; use another build of torch"
     library, have = ("NCCL", dist.is_nccl_available()) if device == "cuda" else ("gloo", dist.is_gloo_available())
-    if not have:
-        raise _refusal(f"needs {library} on {device}, and this torch has none; use another build of torch")
+    return None if have else f"needs {library} on {device}, and this torch has none; use another build of torch"
 
 
-def _check_devices(settings: AccuracySettings) -> None:
+def _gpus(settings: Asked) -> str | None:
     if settings.device != "cuda":
-        return
+        return None
     have, here = torch.cuda.device_count(), machines.ranks_here() or settings.ranks
-    if here > have:
-        fewer = f"at most {have} ranks" if have > 1 else "device cpu"
-        raise _refusal(
-            f"has one GPU per rank, and there are {have} for {here} ranks; use {fewer}, several machines "
-            "(torchrun: see bench/README.md)"
-        )
+    if here <= have:
+        return None
+    fewer = f"at most {have} ranks" if have > 1 else "device cpu"
+    return (
+        f"has one GPU per rank, and there are {have} for {here} ranks; use {fewer}, several machines "
+        "(torchrun: see bench/README.md)"
+    )
 
 
 def _refusal(what: str) -> UsageError:

@@ -22,19 +22,18 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 import normzoo
 from normzoo import plugins
 from normzoo_bench.data import DataSet
-from normzoo_bench.processes.work import ENDED, WORK, Work, told_file
+from normzoo_bench.processes.work import ENDED, WORK, Asked, Work, told_file
 from normzoo_bench.result import CannotRun, RankFailed
 from normzoo_bench.streamed import StreamedSet
 from normzoo_bench.worker import WANTED
 from normzoo_suites import parse_call
-from normzoo_suites.settings import AccuracySettings
 
 if TYPE_CHECKING:
     from normzoo_bench.accuracy import Ended
 
 
-def measure(cells: Sequence[AccuracySettings], data: DataSet | StreamedSet) -> list[Ended]:
-    """Train by processes of this machine; see ``processes.measure``."""
+def measure(cells: Sequence[Asked], data: DataSet | StreamedSet | None) -> list[Ended]:
+    """Train or time by processes of this machine; see ``processes.measure``."""
     card = normzoo.card(parse_call(cells[0].normalizer).name)
     file = plugins.file_of(card.factory.__module__)
     with tempfile.TemporaryDirectory(prefix="normzoo-ranks-", ignore_cleanup_errors=True) as name:

@@ -1,7 +1,7 @@
 """The command line under torchrun, for cells whose ranks are on several machines.
 
 ``torchrun … -m normzoo_bench.processes run SUITE --set ranks_backend=process …`` runs once per rank. Rank 0 plans,
-reads and records; it hands every job to the other ranks, which do nothing but their share of the training.
+reads and records; it hands every job to the other ranks, which do nothing but their share of it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from normzoo_bench.errors import UsageError
+from normzoo_bench.processes.work import Asked
 from normzoo_suites.settings import AccuracySettings
 
 if TYPE_CHECKING:  # the plan and the pool ask this module whether there are machines at all
@@ -50,7 +51,7 @@ class _Ranks:
 class _Handed:
     """A job as rank 0 hands it to the others: its cells, where their data is, and files of normalizers."""
 
-    cells: tuple[AccuracySettings, ...]
+    cells: tuple[Asked, ...]
     where: str
     load: tuple[str, ...]
 
@@ -68,14 +69,16 @@ def ranks_here() -> int:
     return int(os.environ["LOCAL_WORLD_SIZE"]) if joined() else 0
 
 
-def check(settings: AccuracySettings) -> None:
+def check(settings: Asked) -> None:
     """Require of a cell under torchrun that its ranks are the processes that torchrun has started."""
-    if _ranks is None or (settings.ranks_backend, settings.ranks) == ("process", _ranks.size):
+    if _ranks is None:
         return
-    raise UsageError(
-        f"torchrun has started {_ranks.size} processes, and a cell has ranks = {settings.ranks}, ranks_backend = "
-        f'"{settings.ranks_backend}"; give --set ranks={_ranks.size} --set ranks_backend=process'
-    )
+    backend, has, give = "process", f"ranks = {settings.ranks}", f"--set ranks={_ranks.size}"
+    if isinstance(settings, AccuracySettings):
+        backend = settings.ranks_backend
+        has, give = f'{has}, ranks_backend = "{backend}"', f"{give} --set ranks_backend=process"
+    if (backend, settings.ranks) != ("process", _ranks.size):
+        raise UsageError(f"torchrun has started {_ranks.size} processes, and a cell has {has}; give {give}")
 
 
 def main() -> None:
@@ -112,8 +115,8 @@ def outcomes(plan: Plan, cells: list[Cell]) -> Iterator[tuple[Cell, Outcome]]:
             sys.exit(1)
 
 
-def measure(cells: Sequence[AccuracySettings], data: DataSet | StreamedSet) -> list[Ended]:
-    """Train as this rank; see ``processes.measure``."""
+def measure(cells: Sequence[Asked], data: DataSet | StreamedSet | None) -> list[Ended]:
+    """Train or time as this rank; see ``processes.measure``."""
     from normzoo_bench.processes.rank import measure as measure_as_rank
     from normzoo_bench.processes.training import SILENCE, backend, own_device
 
@@ -148,10 +151,11 @@ def _lead(ranks: _Ranks) -> None:
 
 def _hand_out(ranks: _Ranks, plan: Plan, job: Job) -> str:
     """Hand a job to the other ranks, if they are to take part; give where its data is."""
-    settings = [cell.settings for cell in job if isinstance(cell.settings, AccuracySettings)]
+    settings = [cell.settings for cell in job if isinstance(cell.settings, Asked)]
     if not settings:
         return ""
-    where = plan.sources[settings[0].dataset].where
+    first = settings[0]
+    where = plan.sources[first.dataset].where if isinstance(first, AccuracySettings) else ""
     ranks.jobs += 1
     _say(ranks, _key(ranks.jobs), _Handed(tuple(settings), where, plan.request.load))
     return where
@@ -172,8 +176,9 @@ def _follow(ranks: _Ranks) -> None:
         for path in handed.load:
             plugins.load(path)
         first = handed.cells[0]
+        own = data.load_as(first.data, first.dataset, handed.where) if isinstance(first, AccuracySettings) else None
         with contextlib.suppress(CannotRun, TooFewValuesError):  # raised by all ranks alike; rank 0 records it
-            measure(handed.cells, data.load_as(first.data, first.dataset, handed.where))
+            measure(handed.cells, own)
     _say(ranks, f"rank {ranks.rank} has left", None)
 
 

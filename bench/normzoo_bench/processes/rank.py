@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from normzoo_bench.processes.work import ENDED, WORK, Work, told_file
+from normzoo_bench.processes.work import ENDED, WORK, Asked, Work, told_file
 from normzoo_bench.worker import describe, out_of_memory, start
+from normzoo_suites.settings import AccuracySettings, SyncCostSettings
 
 if TYPE_CHECKING:  # the process is to end with its parent before it has imported torch, too
     from normzoo_bench.accuracy import Ended, Run
     from normzoo_bench.data import DataSet
     from normzoo_bench.streamed import StreamedSet
     from normzoo_bench.training.trainer import Training
-    from normzoo_suites.settings import AccuracySettings
 
 PATIENCE = 2.0
 """Seconds from telling to the end: if another rank's death is the cause, the launcher has seen that by then."""
@@ -50,7 +50,7 @@ def _work(folder: Path, rank: int) -> list[Ended]:
     return measure(work.cells, work.data, lambda: join(folder, work.cells[0].device), rank)
 
 
-def _check_source(settings: AccuracySettings, planned: str) -> None:
+def _check_source(settings: Asked, planned: str) -> None:
     """Require that this process has loaded the text of the normalizer's file that its parent has."""
     import normzoo
     from normzoo_suites import parse_call
@@ -61,13 +61,28 @@ def _check_source(settings: AccuracySettings, planned: str) -> None:
 
 
 def measure(
+    cells: Sequence[Asked], data: DataSet | StreamedSet | None, join: Callable[[], None], rank: int
+) -> list[Ended]:
+    """Do as one rank what cells ask for; rank 0 gives how they ended, the others nothing.
+
+    ``join`` makes the process group.
+    """
+    if data is not None:
+        return _train_all([cell for cell in cells if isinstance(cell, AccuracySettings)], data, join, rank)
+    from normzoo_bench.speed import sync_rank
+
+    (settings,) = (cell for cell in cells if isinstance(cell, SyncCostSettings))
+    timed = sync_rank.measure(settings, join, rank)
+    return [] if timed is None else [timed]
+
+
+def _train_all(
     cells: Sequence[AccuracySettings], data: DataSet | StreamedSet, join: Callable[[], None], rank: int
 ) -> list[Ended]:
-    """Train cells as one rank; rank 0 gives how they ended, the others nothing.
+    """Train cells as one rank; rank 0 reads them, when the process group is gone.
 
-    ``join`` makes the process group. It is gone before anything is read, so that a layer in rank 0 then does not wait
-    for other ranks. The branch with frozen statistics, too, is left to rank 0: its layers know no batch, so one process
-    computes with it what all would.
+    So a layer in rank 0 does not wait for other ranks then. The branch with frozen statistics, too, is left to rank 0:
+    its layers know no batch, so one process computes with it what all would.
     """
     from torch import distributed as dist
 

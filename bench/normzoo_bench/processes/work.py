@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from normzoo_suites.settings import AccuracySettings, SyncCostSettings
+
 if TYPE_CHECKING:  # the process of a rank imports this before it is ready to import torch
     from normzoo_bench.data import DataSet
     from normzoo_bench.streamed import StreamedSet
-    from normzoo_suites.settings import AccuracySettings
+
+Asked = AccuracySettings | SyncCostSettings
+"""The settings of cells whose ranks are, or can be, processes."""
 
 WORK = "work.pt"
 ENDED = "ended.pickle"
@@ -22,13 +26,13 @@ class Work:
 
     Attributes:
         cells: the settings of its cells.
-        data: their data set; ranks map the file that holds it, and share its memory.
+        data: their data set, if they have one; ranks map the file that holds it, and share its memory.
         source_hash: that of their normalizer's source, as it was planned.
 
     """
 
-    cells: tuple[AccuracySettings, ...]
-    data: DataSet | StreamedSet
+    cells: tuple[Asked, ...]
+    data: DataSet | StreamedSet | None
     source_hash: str
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,29 @@ from torch import Tensor, nn
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 5e-2}
 """By the input's type, the error that passes; a fraction of the largest value, or of 1 where all are smaller."""
+
+
+LOGITS = {"float32": 1e-3, "tf32": 2e-2, "bfloat16": 0.25}
+"""By the precision of products, the error of a whole model's logits that passes, as a share of their length.
+
+A deep net with statistics over few values multiplies rounding; a norm that is wrong gives about 1.
+"""
+
+
+def logits_error(found: Tensor, wanted: Tensor) -> float:
+    """Give the length of the error over that of what is wanted; inf where there is a nan."""
+    error = float((found.double() - wanted).norm() / wanted.norm())
+    return math.inf if math.isnan(error) else error
+
+
+def require_logits(whose: str, error: float, precision: str, device: str) -> None:
+    """Raise RuntimeError where a model's logits are too far off for its speed to be published."""
+    tf32 = device == "cuda" and precision == "float32" and torch.backends.cudnn.allow_tf32
+    most = LOGITS["tf32" if tf32 else precision]
+    if not error <= most:
+        raise RuntimeError(
+            f"the logits of {whose} are off by {error:.2g} of their length against float64, more than {most:g}"
+        )
 
 
 def error_vs_float64(layer: nn.Module, x: Tensor, backward: bool) -> float:

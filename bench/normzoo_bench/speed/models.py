@@ -16,18 +16,13 @@ from normzoo_bench.result import CannotRun, Result, options_as_built
 from normzoo_bench.speed import conditions, modes
 from normzoo_bench.speed.figures import spread
 from normzoo_bench.speed.folding import fold
+from normzoo_bench.speed.gate import logits_error, require_logits
 from normzoo_bench.speed.layers import REFERENCE
 from normzoo_bench.speed.model_steps import images, inference_step, model_of, optimizer_of, training_step
 from normzoo_bench.timing import Stopwatch, clock_of, machine, time_pairs
 from normzoo_bench.timing.allocator import keep_freed_memory
 from normzoo_suites import parse_call
 from normzoo_suites.settings import ModelThroughputSettings
-
-TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25}
-"""By precision, the error of a whole model's logits that passes, as a share of their length.
-
-A deep net with statistics over few values multiplies bfloat16's rounding; a norm that is wrong gives about 1.
-"""
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ def _prepared(
     step = _step(model, batch, settings)
     held["held_against_float64"] = "in inference" if draws(model) else "as timed"
     error = _error_in_inference(model, exact, x, settings) if draws(model) else _error(step(), exact, x)
-    _require(normalizer, error, settings)
+    require_logits(f"{settings.model} with {normalizer}", error, settings.precision, settings.device)
     breaks = modes.graph_breaks() if settings.mode == "compiled" else None
     held["norm_dtypes"] = conditions.norm_dtypes(model, _norms(normalizer), inference_step(model, x, settings))
     return Timed(model, step, error, breaks, held)
@@ -139,7 +134,7 @@ def draws(model: nn.Module) -> bool:
 def _error(found: Tensor, exact: nn.Module, x: Tensor) -> float:
     with torch.no_grad():
         wanted = exact(x.double())
-    return float((found.double() - wanted).norm() / wanted.norm())
+    return logits_error(found, wanted)
 
 
 def _error_in_inference(model: nn.Module, exact: nn.Module, x: Tensor, settings: ModelThroughputSettings) -> float:
@@ -161,15 +156,6 @@ def _folded(normalizer: str, model: nn.Module, x: Tensor) -> str:
     if not done:
         raise CannotRun(f"none of the {of} norms follows a convolution or linear layer alone, so nothing can be folded")
     return f"{done} of {of}"
-
-
-def _require(normalizer: str, error: float, settings: ModelThroughputSettings) -> None:
-    most = TOLERANCE[settings.precision]
-    if not error <= most:
-        raise RuntimeError(
-            f"the logits of {settings.model} with {normalizer} are off by {error:.2g} of their length against float64, "
-            f"more than {most:g}"
-        )
 
 
 def _counts(timed: Timed, settings: ModelThroughputSettings) -> dict[str, float]:

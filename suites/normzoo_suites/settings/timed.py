@@ -147,3 +147,8 @@ class SyncCostSettings(_ModelSettings):
                 ("ranks",),
             )
         return self
+
+    @property
+    def local_batch(self) -> int:
+        """Samples of each rank."""
+        return self.batch_size // self.ranks
