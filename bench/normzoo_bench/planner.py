@@ -15,11 +15,12 @@ import torch
 import normzoo
 from normzoo import plugins
 from normzoo_bench import data
-from normzoo_bench.checks import check_data, check_devices, check_normalizers, skip_reason
+from normzoo_bench.checks import check_data, check_devices, check_normalizers
 from normzoo_bench.data import DataSet, Source
 from normzoo_bench.errors import UsageError
 from normzoo_bench.ranks import is_split
 from normzoo_bench.request import Request
+from normzoo_bench.skips import skip_reason
 from normzoo_bench.streamed import StreamedSet
 from normzoo_suites import Cell, Record, Suite, SuiteError, change_suite, load_suite, parse_call
 from normzoo_suites.claims import side_cells

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import inspect
 import os
@@ -34,6 +35,16 @@ Job = tuple[Cell, ...]
 WANTED = "wanted"  # by its file of this name a folder says that those who work for it are to go on
 
 LONGEST = 2000  # characters of an error's text that a record keeps
+
+NO_MEMORY = (
+    "DefaultCPUAllocator",  # the CPU's allocator raises a bare RuntimeError
+    "Storage size calculation overflowed",
+    "CUDA out of memory",  # as the compiler passes it on, inside an error of its own
+    "CUDA error: out of memory",  # not from torch's allocator: a library's, or the driver's own needs
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "std::bad_alloc",
+)
+"""By these words an error says that there is no memory left, where its type does not."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +118,22 @@ def _attempt(job: Job, where: str, source_hash: str) -> list[_Ended]:
         ended = (error.status, str(error), Result({}))
     except BaseException as error:  # whatever a normalizer does, SystemExit too: the run goes on, the record says it
         if out_of_memory(error):
-            ended = ("oom", str(error).partition("\n")[0], Result({}))
+            ended = ("oom", memory_asked(error), Result({}))
         else:
             ended = ("error", describe(error, _file(job[0])), Result({}))
+    if ended[0] == "oom":
+        _free()  # now that the error is gone, whose traceback held what was there when memory ran out
     return [ended] * len(job)
+
+
+def _free() -> None:
+    """Give back what an ended cell has left, so that the next one has all the memory there is."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_initialized():
+        with contextlib.suppress(RuntimeError):  # a device that is beyond help tells the next cell so itself
+            torch.cuda.empty_cache()
 
 
 def _resolved(cell: Cell) -> dict[str, Any]:
@@ -160,10 +183,17 @@ def out_of_memory(error: BaseException) -> bool:
     """Tell whether an error says that there is no memory left, the device's or the machine's."""
     import torch
 
-    # the CPU's allocator raises a bare RuntimeError
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("DefaultCPUAllocator", "Storage size calculation overflowed")
-    )
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
+def memory_asked(error: BaseException) -> str:
+    """Give the line of such an error that says how much memory was asked for; its type's name where it says nothing.
+
+    It need not be the first: the compiler puts lines of its own before an error.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if any(words in line for words in NO_MEMORY)] or lines
+    return told[0][:LONGEST] if told else type(error).__name__
 
 
 def describe(error: BaseException, file: str = "") -> str:

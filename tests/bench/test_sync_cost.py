@@ -22,12 +22,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 import normzoo
 import normzoo_bench
-from normzoo_bench.checks import check_devices, skip_reason
+from normzoo_bench.checks import check_devices
 from normzoo_bench.environment import cores
 from normzoo_bench.errors import UsageError
 from normzoo_bench.processes import launch, machines, rank
 from normzoo_bench.processes.training import join
 from normzoo_bench.result import CannotRun
+from normzoo_bench.skips import skip_reason
 from normzoo_bench.speed import gate, sync_rank
 from normzoo_bench.speed.collectives import Collectives, collectives_of, counted
 from normzoo_bench.speed.model_steps import images, model_of, optimizer_of, training_step

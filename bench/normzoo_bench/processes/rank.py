@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normzoo_bench.processes.work import ENDED, WORK, Asked, Work, told_file
-from normzoo_bench.worker import describe, out_of_memory, start
+from normzoo_bench.worker import describe, memory_asked, out_of_memory, start
 from normzoo_suites.settings import AccuracySettings, SyncCostSettings
 
 if TYPE_CHECKING:  # the process is to end with its parent before it has imported torch, too
@@ -152,7 +152,7 @@ def _status(error: BaseException, source: str) -> tuple[str, str]:
     if isinstance(error, TooFewValuesError | CannotRun):
         return "skipped", str(error)
     if out_of_memory(error):
-        return "oom", str(error).partition("\n")[0]
+        return "oom", memory_asked(error)
     return "error", describe(error, source)
 
 
