@@ -214,12 +214,16 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The HTML file; RUN/report.html unless told.")
     ] = None,
+    benchmarks: Annotated[
+        list[Path] | None,
+        typer.Option("--benchmarks", help="A file of pytest-benchmark (--benchmark-json), to be shown beside the run."),
+    ] = None,
     load: Load = None,
 ) -> None:
     """Render a run's records as one HTML file."""
     from normzoo_reports import report as render
 
-    out_console.print(f"report: {render(run, output)}", markup=False, soft_wrap=True)
+    out_console.print(f"report: {render(run, output, benchmarks or ())}", markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -5,6 +5,7 @@ pandas and seaborn are imported when a report is made, not with this package: `n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from normzoo_reports.results import Estimate, Pivot, Summary, Verdict
@@ -12,23 +13,27 @@ from normzoo_reports.results import Estimate, Pivot, Summary, Verdict
 __all__ = ["Estimate", "Pivot", "Summary", "Verdict", "report", "summary"]
 
 
-def report(run: str | Path, out: str | Path | None = None) -> Path:
+def report(run: str | Path, out: str | Path | None = None, benchmarks: Iterable[str | Path] = ()) -> Path:
     """Render a run folder as one HTML file and give its path.
 
     Args:
         run: the run folder.
         out: where the page goes, `report.html` in the run folder unless told; missing folders are made. It is written
             beside its place and then renamed, so that a page is never half there.
+        benchmarks: files of pytest-benchmark, to be shown beside the run.
 
     Raises:
-        SuiteError: when it is no run folder, has no readable record yet, or the page cannot be written.
+        SuiteError: when it is no run folder, has no readable record yet, a file is none of pytest-benchmark, or the
+            page cannot be written.
 
     """
+    from normzoo_reports.benchmarks import read_sessions
     from normzoo_reports.digest import read
     from normzoo_reports.page import render, write
 
     read_run = read(run)
-    return write(render(read_run), Path(out) if out is not None else Path(run) / "report.html")
+    page = render(read_run, read_sessions(benchmarks))
+    return write(page, Path(out) if out is not None else Path(run) / "report.html")
 
 
 def summary(run: str | Path) -> Summary:

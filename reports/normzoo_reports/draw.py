@@ -238,7 +238,8 @@ def _whiskers(values: Any) -> tuple[float, float]:
 
 
 def _axes_words(ax: Axes, across: str, up: str) -> None:
-    ax.set_xlabel(_named(across))
+    columns = ax.get_subplotspec().get_gridspec().ncols  # type: ignore[union-attr]  # every panel stands in a grid
+    ax.set_xlabel("\n".join(words.broken(_named(across), _LETTERS // columns - 4)))
     ax.set_ylabel("\n".join(words.broken(_named(up), _UP)))
     for name, axis in ((across, ax.xaxis), (up, ax.yaxis)):
         if words.is_share(name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from normzoo_reports import protocol, sections, speed, splits, style, words
+from normzoo_reports.benchmarks import Session
 from normzoo_reports.digest import summarize
 from normzoo_reports.figures import show_figures
 from normzoo_reports.load import load_frame
@@ -23,8 +24,8 @@ from normzoo_suites import Run, SuiteError
 from normzoo_suites.claims import seeds_needed
 
 
-def render(run: Run) -> str:
-    """Give the page of a run. The same records always give the same page."""
+def render(run: Run, sessions: Sequence[Session] = ()) -> str:
+    """Give the page of a run, with sessions of pytest-benchmark beside. The same records always give the same page."""
     table = load_frame(run)
     summary = summarize(run, table)
     found = sections.environments(run)
@@ -44,6 +45,7 @@ def render(run: Run) -> str:
         "pictures": splits.pictures(run),
         "costs": speed.sections(run, table),
         "rooflines": rooflines(table),
+        "sessions": sessions,
         "problems": sections.problems(run, table),
         "cards": sections.cards(run),
         "environments": found,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from normzoo_reports import report
 from normzoo_reports.benchmarks import read_sessions
 from normzoo_suites import SuiteError
 
@@ -71,6 +72,15 @@ def test_another_file_is_refused_in_one_line(tmp_path: Path, text: str, said: st
         read_sessions([file])
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_session_stands_on_the_page_beside_the_run(file: Path, quick_run: Path, tmp_path: Path) -> None:
+    page = report(quick_run, tmp_path / "page.html", [file]).read_text(encoding="utf-8")
+    section = page[page.index("Measured by pytest-benchmark") :].partition("</section>")[0]
+    assert "0.50× [0.45, 0.60] nn.BatchNorm2d" in section
+    assert section.count("<h3>") == 2
+    assert "secret-host" not in page
+    assert "pytest-benchmark" not in report(quick_run, tmp_path / "other.html").read_text(encoding="utf-8")
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:

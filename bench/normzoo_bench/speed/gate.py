@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,19 @@ def require(name: str, error: float, dtype: torch.dtype) -> float:
             f"the results of {name} are off by {error:.2g} against float64, more than {TOLERANCE[dtype]:g}"
         )
     return error
+
+
+_PASSED: set[Hashable] = set()
+
+
+def once_passed(what: Hashable, error: Callable[[], float]) -> None:
+    """Hold something against float64 where it has not passed in this process before.
+
+    Every candidate is held; that what all are compared with is right under the same settings is known after once.
+    """
+    if what not in _PASSED:
+        error()
+        _PASSED.add(what)
 
 
 def moved(x: Tensor) -> Tensor:

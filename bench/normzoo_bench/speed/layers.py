@@ -15,7 +15,7 @@ from normzoo import TooFewValuesError
 from normzoo_bench.result import CannotRun, Result, options_as_built
 from normzoo_bench.speed import conditions, modes
 from normzoo_bench.speed.figures import spread
-from normzoo_bench.speed.gate import drawn, incoming, largest_error, moved, require
+from normzoo_bench.speed.gate import drawn, incoming, largest_error, moved, once_passed, require
 from normzoo_bench.speed.limit import copy_bytes_per_ms, fewest_passes
 from normzoo_bench.speed.saved import saved_bytes
 from normzoo_bench.timing import Clock, Emptier, Stopwatch, clock_of, cold, machine, time_pairs
@@ -24,26 +24,35 @@ from normzoo_suites import parse_call
 from normzoo_suites.settings import ThroughputSettings
 
 REFERENCE = "batch_norm"
+_ANY = {"normalizer": REFERENCE, "repeat": 0}
 
 
 @dataclass(frozen=True)
 class Timed:
-    """One layer, ready to be timed: its step, and what was found of its first one.
+    """One layer, ready to be timed.
 
     Attributes:
+        name: the normalizer's.
         layer: the layer.
         step: gives the output, and where there is a backward pass the gradients of input and parameters.
-        error: of these, against float64.
-        conditions: what held for it.
+        first: what the first step gave.
+        exact: gives the same in float64, by a copy of the layer as it was before.
+        dtype: of the input, which says how much error passes.
         graph_breaks: where the compiler gave up, or None where it is not compiled.
 
     """
 
+    name: str
     layer: nn.Module
     step: Callable[[], list[Tensor]]
-    error: float
-    conditions: dict[str, Any]
+    first: list[Tensor]
+    exact: Callable[[], list[Tensor]]
+    dtype: torch.dtype
     graph_breaks: int | None
+
+    def error(self) -> float:
+        """Give the error of the first step against float64; raises RuntimeError where it is too large."""
+        return require(self.name, largest_error(self.first, self.exact()), self.dtype)
 
 
 def measure(settings: ThroughputSettings) -> Result:
@@ -63,20 +72,22 @@ def measure(settings: ThroughputSettings) -> Result:
     with torch.inference_mode(settings.direction == "eval"):
         candidate = prepared(call.name, call.options, x, gradient, settings)
         reference = prepared(REFERENCE, {}, x, gradient, settings)
+        error = candidate.error()
+        once_passed(("a layer", settings.model_copy(update=_ANY)), reference.error)
         watch = Stopwatch(_clock(settings))
         before = machine.state(settings.device)
         timed = time_pairs(candidate.step, reference.step, watch)
         after = machine.state(settings.device)
     metrics = spread("step_ms", timed)
     metrics |= {
-        "error_vs_float64": candidate.error,
+        "error_vs_float64": error,
         "images_per_s": settings.batch_size / metrics["step_ms"] * 1e3,
         **_against_the_limit(settings, x, metrics["step_ms"]),
         **_counts(settings, candidate, x),
     }
     samples = {"step_ms": timed.candidate, "batch_norm_step_ms": timed.reference}
     held = {
-        **candidate.conditions,
+        **conditions.of_output(candidate.first[0]),
         "batch_norm_backend": conditions.batch_norm_backend(x, settings.direction != "eval"),
         **conditions.of_switches(settings.device),
         **machine.told(before, after),
@@ -89,13 +100,12 @@ def measure(settings: ThroughputSettings) -> Result:
 def prepared(
     name: str, options: Mapping[str, Any], x: Tensor, gradient: Tensor | None, settings: ThroughputSettings
 ) -> Timed:
-    """Build a layer and its step, and hold the first step's results against the layer's own float64 copy.
+    """Build a layer and its step, and take the first one.
 
     Weight and bias are drawn at random, so that nothing is right by chance; no time depends on them.
 
     Raises:
         CannotRun: when the input has too few values for it.
-        RuntimeError: when its results are off.
 
     """
     layer = drawn(_layer(name, options, x, settings))
@@ -105,14 +115,17 @@ def prepared(
     try:
         if settings.mode == "captured":
             step = modes.captured(step, [layer])
-        found = step()
+        first = step()
     except TooFewValuesError as reason:
         raise CannotRun(str(reason)) from None
-    doubled = x.detach().double().requires_grad_(x.requires_grad)
-    wanted = layer_step(exact, list(exact.parameters()), doubled, None if gradient is None else gradient.double())()
-    error = require(name, largest_error(found, wanted), x.dtype)
     breaks = modes.graph_breaks() if settings.mode == "compiled" else None
-    return Timed(layer, step, error, conditions.of_output(found[0]), breaks)
+
+    def in_float64() -> list[Tensor]:
+        doubled = x.detach().double().requires_grad_(x.requires_grad)
+        incoming_doubled = None if gradient is None else gradient.double()
+        return layer_step(exact, list(exact.parameters()), doubled, incoming_doubled)()
+
+    return Timed(name, layer, step, first, in_float64, x.dtype, breaks)
 
 
 def layer_step(

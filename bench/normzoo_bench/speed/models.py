@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from normzoo_bench.result import CannotRun, Result, options_as_built
 from normzoo_bench.speed import conditions, modes
 from normzoo_bench.speed.figures import spread
 from normzoo_bench.speed.folding import fold
-from normzoo_bench.speed.gate import logits_error, require_logits
+from normzoo_bench.speed.gate import logits_error, once_passed, require_logits
 from normzoo_bench.speed.layers import REFERENCE
 from normzoo_bench.speed.model_steps import images, inference_step, model_of, optimizer_of, training_step
 from normzoo_bench.timing import Stopwatch, clock_of, machine, time_pairs
@@ -24,25 +23,29 @@ from normzoo_bench.timing.allocator import keep_freed_memory
 from normzoo_suites import parse_call
 from normzoo_suites.settings import ModelThroughputSettings
 
+_ANY = {"normalizer": REFERENCE, "repeat": 0}
+
 
 @dataclass(frozen=True)
 class Timed:
     """One model, ready to be timed.
 
     Attributes:
+        name: the normalizer's.
         model: the model.
         step: gives the logits [N, 1000].
-        error: of the first step's logits against float64.
+        error: gives the error of the first step's logits against float64, or raises RuntimeError where it is too large.
         graph_breaks: where the compiler gave up, or None where it is not compiled.
         conditions: what held for it.
 
     """
 
+    name: str
     model: nn.Module
     step: Callable[[], Tensor]
-    error: float
+    error: Callable[[], float]
     graph_breaks: int | None
-    conditions: dict[str, Any] = field(default_factory=dict)
+    conditions: dict[str, Any]
 
 
 def measure(settings: ModelThroughputSettings) -> Result:
@@ -60,14 +63,18 @@ def measure(settings: ModelThroughputSettings) -> Result:
     # folding is held against batch norm as it is in inference, which is what it saves
     plain = settings.model_copy(update={"phase": "inference"}) if settings.phase == "folded" else settings
     reference = prepared(REFERENCE, plain)
+    error = candidate.error()
+    once_passed(("a model", plain.model_copy(update=_ANY)), reference.error)
+    dtypes = conditions.norm_dtypes(candidate.model, _norms(settings.normalizer), _eager(candidate.model, settings))
     watch = Stopwatch(clock_of(settings.device))
     before = machine.state(settings.device)
     timed = time_pairs(candidate.step, reference.step, watch)
     after = machine.state(settings.device)
-    metrics = spread("model_step_ms", timed) | _counts(candidate, settings)
+    metrics = spread("model_step_ms", timed) | _counts(candidate, error, settings)
     metrics["model_images_per_s"] = settings.batch_size / metrics["model_step_ms"] * 1e3
     held = {
         **candidate.conditions,
+        "norm_dtypes": dtypes,
         **conditions.of_switches(settings.device),
         **machine.told(before, after),
         "timed_s": round(watch.seconds, 4),
@@ -77,36 +84,48 @@ def measure(settings: ModelThroughputSettings) -> Result:
 
 
 def prepared(normalizer: str, settings: ModelThroughputSettings) -> Timed:
-    """Build a model and its step, and hold logits of its very forward against a float64 copy of the model.
+    """Build a model and its step, and take the first one.
 
     Raises:
         CannotRun: when a norm has too few values, or nothing can be folded.
-        RuntimeError: when the logits are off.
 
     """
-    model, batch = model_of(normalizer, settings), images(settings, settings.batch_size)
+    model, batch = _built(normalizer, settings), images(settings, settings.batch_size)
+    told: dict[str, Any] = {"held_against_float64": "in inference" if draws(model) else "as timed"}
     try:
-        return _prepared(normalizer, model, batch, settings)
+        if settings.phase == "folded":
+            told["folded"] = _folded(normalizer, model, batch[0])
+        in_inference = _in_inference(model, batch[0], settings) if draws(model) else None
+        step = _step(model, batch, settings)
+        first = step()
     except TooFewValuesError as reason:
         raise CannotRun(f"{normalizer}: {reason}") from None
-
-
-def _prepared(
-    normalizer: str, model: nn.Module, batch: tuple[Tensor, Tensor], settings: ModelThroughputSettings
-) -> Timed:
-    x, held = batch[0], dict[str, Any]()
-    if settings.phase != "training":
-        _see_images(model, settings)
-    exact = copy.deepcopy(model).double()
-    if settings.phase == "folded":
-        held["folded"] = _folded(normalizer, model, x)
-    step = _step(model, batch, settings)
-    held["held_against_float64"] = "in inference" if draws(model) else "as timed"
-    error = _error_in_inference(model, exact, x, settings) if draws(model) else _error(step(), exact, x)
-    require_logits(f"{settings.model} with {normalizer}", error, settings.precision, settings.device)
     breaks = modes.graph_breaks() if settings.mode == "compiled" else None
-    held["norm_dtypes"] = conditions.norm_dtypes(model, _norms(normalizer), inference_step(model, x, settings))
-    return Timed(model, step, error, breaks, held)
+
+    def error() -> float:
+        exact = _built(normalizer, settings).double()
+        exact.train(exact.training and in_inference is None)
+        with torch.no_grad():
+            wanted = exact(batch[0].double())
+        found = logits_error(first if in_inference is None else in_inference, wanted)
+        require_logits(f"{settings.model} with {normalizer}", found, settings.precision, settings.device)
+        return found
+
+    return Timed(normalizer, model, step, error, breaks, told)
+
+
+def _built(normalizer: str, settings: ModelThroughputSettings) -> nn.Module:
+    """Build the model in its phase; for inference it has seen some images, and has statistics of them."""
+    model = model_of(normalizer, settings)
+    if settings.phase != "training":
+        with torch.no_grad():
+            model(images(settings, batch=8, seed=1)[0])
+        model.eval()
+    return model
+
+
+def _eager(model: nn.Module, settings: ModelThroughputSettings) -> Callable[[], Tensor]:
+    return inference_step(model, images(settings, settings.batch_size)[0], settings)
 
 
 def _step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: ModelThroughputSettings) -> Callable[[], Tensor]:
@@ -118,28 +137,15 @@ def _step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: ModelThrough
     return modes.captured(step, [model]) if settings.mode == "captured" else step
 
 
-def _see_images(model: nn.Module, settings: ModelThroughputSettings) -> None:
-    """Show a model some images and go to eval, with running statistics that are not those of a net that saw nothing."""
-    with torch.no_grad():
-        model(images(settings, batch=8, seed=1)[0])
-    model.eval()
-
-
 def draws(model: nn.Module) -> bool:
     """Tell whether a model draws random numbers in its mode, as dropout does: then no two precisions compute alike."""
     rates = (getattr(one, name, 0.0) for one in model.modules() for name in ("p", "drop_prob") if one.training)
     return any(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
-def _error(found: Tensor, exact: nn.Module, x: Tensor) -> float:
-    with torch.no_grad():
-        wanted = exact(x.double())
-    return logits_error(found, wanted)
-
-
-def _error_in_inference(model: nn.Module, exact: nn.Module, x: Tensor, settings: ModelThroughputSettings) -> float:
+def _in_inference(model: nn.Module, x: Tensor, settings: ModelThroughputSettings) -> Tensor:
     try:
-        return _error(inference_step(model.eval(), x, settings)(), exact.eval(), x)
+        return inference_step(model.eval(), x, settings)().clone()
     finally:
         model.train()
 
@@ -158,8 +164,8 @@ def _folded(normalizer: str, model: nn.Module, x: Tensor) -> str:
     return f"{done} of {of}"
 
 
-def _counts(timed: Timed, settings: ModelThroughputSettings) -> dict[str, float]:
-    found = {"model_error_vs_float64": timed.error}
+def _counts(timed: Timed, error: float, settings: ModelThroughputSettings) -> dict[str, float]:
+    found = {"model_error_vs_float64": error}
     if settings.device == "cuda":
         found["model_kernels"] = conditions.kernels(timed.step)
     if timed.graph_breaks is not None:
