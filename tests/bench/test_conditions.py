@@ -22,6 +22,7 @@ def test_kernels_are_the_events_on_the_gpu_that_are_no_mere_names():
     assert conditions.on_the_gpu([event("CUDA"), event("CPU"), event("CUDA", named=True), event("CUDA")]) == 2
 
 
+@pytest.mark.filterwarnings("ignore:.*Profiler clears events:UserWarning")  # said of every profile by torch 2.11
 def test_a_profile_has_what_kernels_are_told_by():
     with profile(activities=[ProfilerActivity.CPU]) as seen, record_function("a name"):
         torch.ones(3).add(1)
@@ -90,6 +91,7 @@ def test_what_is_saved_for_backward_has_no_parameters_and_no_storage_twice():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # the compiler's own use of it
 def test_graph_breaks_are_those_of_what_was_compiled_last():
     class Breaks(nn.Module):
         def forward(self, x):

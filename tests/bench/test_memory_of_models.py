@@ -301,6 +301,7 @@ def test_another_fault_in_the_search_is_a_fault(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # the compiler's own use of it
 def test_a_compiled_step_is_weighed_and_keeps_less_than_the_eager_one():
     changes = {"batch_size": 16, "image_size": 32}
     eager, compiled = (memory.measure(cell(mode=mode, **changes)).metrics for mode in ("eager", "compiled"))

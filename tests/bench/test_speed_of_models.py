@@ -101,6 +101,7 @@ def test_a_training_step_moves_the_weights():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # the compiler's own use of it
 def test_a_compiled_model_is_held_against_float64_and_says_where_the_compiler_gave_up():
     metrics = models.measure(cell(mode="compiled")).metrics
     assert metrics["model_graph_breaks"] == 0
