@@ -75,15 +75,21 @@ def show_range(metric: str, low: float, high: float) -> str:
 
 
 def show_change(metric: str, value: float) -> str:
-    """Show a difference: percentage points for accuracies."""
-    number = f"{100 * value:+.1f}" if is_share(metric) else f"{value:+.4g}"
-    number = number[1:] if float(number) == 0 else number.replace("-", "−")  # nothing has no sign
-    return f"{number} points" if is_share(metric) else number
+    """Show a difference: percentage points for accuracies, a share of batch norm's time for ratios to it."""
+    unit = _unit_of_change(metric)
+    number = f"{100 * value:+,.1f}" if unit else f"{value:+.4g}"
+    number = number[1:] if float(number.replace(",", "")) == 0 else number.replace("-", "−")  # nothing has no sign
+    return f"{number}{unit}"
 
 
 def show_change_range(metric: str, low: float, high: float) -> str:
     """Show the interval of a difference."""
-    return f"[{show_change(metric, low).removesuffix(' points')}, {show_change(metric, high).removesuffix(' points')}]"
+    unit = _unit_of_change(metric)
+    return f"[{show_change(metric, low).removesuffix(unit)}, {show_change(metric, high).removesuffix(unit)}]"
+
+
+def _unit_of_change(metric: str) -> str:
+    return " points" if is_share(metric) else " %" if "ratio" in metric else ""
 
 
 def show_value(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from normzoo_reports import Estimate, Pivot, report, summary
+from normzoo_reports import Estimate, Pivot, report, summary, words
 from normzoo_suites import Cell, Figure, Suite, change_suite, load_suite
 
 LAYERS = str(Path(__file__).parent / "layers.toml")
@@ -114,3 +114,10 @@ def test_a_thousand_and_thirty_seeds_are_reported(make_run: Callable[..., Path],
     folder = make_run(suite)
     assert summary(folder).verdicts[0].n == 1030
     assert "1,030 seeds" in report(folder).read_text(encoding="utf-8")
+
+
+def test_a_difference_of_ratios_is_told_as_a_share_of_batch_norms_time() -> None:
+    assert words.show_change("step_ms_ratio", -0.3768) == "−37.7 %"
+    assert words.show_change_range("model_step_ms_ratio", 0.0, 12.5) == "[0.0, +1,250.0]"
+    assert words.show_change("test_accuracy", 0.1) == "+10.0 points"
+    assert words.show_change("peak_mib", -3.25) == "−3.25"
