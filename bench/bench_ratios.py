@@ -82,7 +82,7 @@ def _step(implementation: Implementation, case: Case, faster: bool) -> Step:
         step_of(implementation.make(one), one, "forward_backward")
         for one in (dataclasses.replace(case, layout=layout) for layout in layouts)
     ]
-    return min(steps, key=lambda step: warm_up(step, case.clock())) if len(steps) > 1 else steps[0]
+    return min(steps, key=lambda step: warm_up(step, case.clock()).ms) if len(steps) > 1 else steps[0]
 
 
 def _share(candidate: str, case: Case, pairs: Pairs) -> float | None:

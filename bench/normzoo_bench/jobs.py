@@ -40,13 +40,14 @@ def _grouped(trainings: list[list[Cell]], together: int) -> Iterator[list[list[C
         yield from (group[start : start + together] for start in range(0, len(group), together))
 
 
-def processes(cells: Sequence[Cell]) -> list[list[Cell]]:
+def processes(cells: Sequence[Cell], of: Sequence[Cell]) -> list[list[Cell]]:
     """Tell timed cells apart by the fresh process that each is measured in, in an order that is as good as random.
 
-    What is repeated comes first, repeat by repeat, since claims rest on it; then, in the order given, what is measured
-    once. An id is a hash over the repeat, too, so that by ids every process has another order.
+    ``of`` are all cells of the plan, those that have been measured among them: what is repeated there has a process
+    for each repeat, however many are left. It comes first, since claims rest on it; then, in the order given, what is
+    measured once. An id is a hash over the repeat, too, so that by ids every process has another order.
     """
-    experiments = Counter(_experiment(cell) for cell in cells)
+    experiments = Counter(_experiment(cell) for cell in of)
     repeated = [cell for cell in cells if experiments[_experiment(cell)] > 1]
     once = [cell for cell in cells if experiments[_experiment(cell)] == 1]
     numbers = sorted({cell.settings.replicate for cell in repeated})

@@ -65,7 +65,7 @@ def outcomes(plan: Plan, cells: list[Cell], options: Options) -> Iterator[tuple[
         if trained := [cell for cell in own if cell.measure not in TIMED]:
             yield from _measured(plan, trained, options, timed=False)
     for own in owners.values():
-        for together in processes([cell for cell in own if cell.measure in TIMED]):
+        for together in processes([cell for cell in own if cell.measure in TIMED], of=plan.cells):
             yield from _measured(plan, together, options, timed=True)
 
 

@@ -109,6 +109,7 @@ def _attempt(job: Job, where: str, source_hash: str) -> list[_Ended]:
     import torch
 
     torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float32)  # whatever the cell before has left
     try:
         _check_source(job[0], source_hash)
         return _measure(job, where)

@@ -92,8 +92,9 @@ class Conditions:
     def _wider(self) -> Iterable[str]:
         """Say whose output is of another dtype than its input."""
         for (given, got), who in _changed(self._dtypes()).items():
-            more = f": it has {_WIDER[given, got]} the bytes to write, and to read for what follows"
-            yield f"For {given} input {who} {got}{more if (given, got) in _WIDER else ''}."
+            wider = _WIDER.get((given, got))
+            more = f": it has {wider} the bytes to write, and to read for what follows" if wider else ""
+            yield f"For {given} input {who} {got}{more}."
 
     def _relaid(self) -> Iterable[str]:
         """Say whose output lies in memory in another way than its input."""

@@ -98,3 +98,92 @@ def test_holding_a_layer_against_float64_leaves_it_as_it_was():
     gate.error_vs_float64(layer, torch.randn(8, 4), backward=True)
     assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
     assert layer.weight.grad is None
+
+
+def lying(name, forward):
+    """Register a normalizer whose forward is ``forward(self, x, plain)``, the plain one being batch norm's own."""
+
+    @normzoo.register(name, paper="none", year=None, pools={"batch", "space"}, running_stats=True)
+    class Lying(normzoo.card("batch_norm").factory):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += x.dtype == torch.float32
+            return forward(self, x, super().forward)
+
+    return name
+
+
+@pytest.fixture
+def wrong_from_the_second_call():
+    return lying("wrong_later", lambda self, x, plain: x + 0.0 if self.calls > 1 else plain(x))
+
+
+@pytest.fixture
+def gives_its_last_output_again():
+    def forward(self, x, plain):
+        if x.dtype == torch.float32:
+            self.kept = getattr(self, "kept", None) or (plain(x).detach(),)
+            return self.kept[0]
+        return plain(x)
+
+    return lying("keeps_its_output", forward)
+
+
+@pytest.mark.parametrize("direction", ["forward", "eval"])
+def test_a_layer_that_is_right_only_at_first_gets_no_speed(wrong_from_the_second_call, direction):
+    with pytest.raises(RuntimeError, match=r"wrong_later are off by .* against float64"):
+        layers.measure(cell(normalizer=wrong_from_the_second_call, direction=direction))
+
+
+@pytest.mark.parametrize("direction", ["forward", "eval"])
+def test_a_layer_that_gives_its_last_output_again_gets_no_speed(gives_its_last_output_again, direction):
+    with pytest.raises(RuntimeError, match=r"keeps_its_output are off by .* against float64"):
+        layers.measure(cell(normalizer=gives_its_last_output_again, direction=direction))
+
+
+@pytest.fixture
+def works_on_its_input():
+    return lying("works_on_its_input", lambda self, x, plain: plain(x.mul_(1.001)))
+
+
+def test_a_layer_that_changes_its_input_gets_no_speed(works_on_its_input):
+    with pytest.raises(RuntimeError, match="works_on_its_input changes its input"):
+        layers.measure(cell(normalizer=works_on_its_input, direction="eval"))
+
+
+@pytest.fixture
+def takes_two_threads():
+    def forward(self, x, plain):
+        torch.set_num_threads(2)
+        return plain(x)
+
+    yield lying("takes_two_threads", forward)
+    torch.set_num_threads(1)
+
+
+def test_a_layer_that_changes_the_process_gets_no_speed(takes_two_threads):
+    with pytest.raises(RuntimeError, match=r"has changed the process: 2 thread\(s\)"):
+        layers.measure(cell(normalizer=takes_two_threads))
+
+
+@pytest.fixture
+def counts_in_python():
+    def forward(self, x, plain):
+        self.number = getattr(self, "number", 0) + 1
+        return plain(x) * (1.0 + 0.0 * self.number)
+
+    return lying("counts_in_python", forward)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # the compiler's own use of it
+def test_compiling_is_not_timed_as_steps(counts_in_python):
+    with pytest.raises((RuntimeError, torch._dynamo.exc.FailOnRecompileLimitHit)):
+        layers.measure(cell(normalizer=counts_in_python, direction="forward", mode="compiled"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # the compiler's own use of it
+def test_what_compiled_code_keeps_for_backward_is_counted_of_it():
+    assert layers.measure(cell(mode="compiled")).metrics["saved_t"] > 0

@@ -93,6 +93,44 @@ def test_a_model_that_is_off_against_float64_gets_no_speed(wrong_norm):
         models.measure(cell(normalizer=wrong_norm))
 
 
+@pytest.fixture
+def lazy_backward():
+    class Lazy(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * 0
+
+    @normzoo.register("lazy_backward", paper="none", year=None, pools=set())
+    class Layer(normzoo.card("none").factory):
+        def forward(self, x):
+            return super().forward(Lazy.apply(x) if x.dtype == torch.float32 else x)
+
+    return "lazy_backward"
+
+
+def test_a_model_whose_backward_pass_leaves_work_out_gets_no_training_speed(lazy_backward):
+    assert models.measure(cell(normalizer=lazy_backward, phase="inference")).metrics["model_step_ms"] > 0
+    with pytest.raises(RuntimeError, match=r"the gradients of small with lazy_backward are off by"):
+        models.measure(cell(normalizer=lazy_backward))
+
+
+@pytest.fixture
+def norm_with_a_p():
+    @normzoo.register("norm_with_a_p", paper="none", year=None, pools=set())
+    class Layer(normzoo.card("none").factory):
+        p = 2.0
+
+    return "norm_with_a_p"
+
+
+def test_a_norm_with_a_p_is_no_dropout(norm_with_a_p):
+    assert models.measure(cell(normalizer=norm_with_a_p)).conditions["held_against_float64"] == "as timed"
+
+
 def test_a_training_step_moves_the_weights():
     model = models.model_of("batch_norm", cell())
     before = [parameter.detach().clone() for parameter in model.parameters()]

@@ -86,7 +86,7 @@ def test_warm_up_is_not_counted_and_lasts_until_the_time_is_level():
         seen.append(next(times))
         return seen[-1]
 
-    assert warm_up(FakeStep("any", 0), clock) == 5.0
+    assert warm_up(FakeStep("any", 0), clock).ms == 5.0
     assert seen[-1] == 5.0
 
 

@@ -24,6 +24,16 @@ def of_switches(device: str) -> dict[str, Any]:
     return found
 
 
+def require_as_set(threads: int) -> None:
+    """Raise RuntimeError where a normalizer has changed how this process computes: batch norm was timed so, too."""
+    now = torch.get_num_threads(), torch.get_default_dtype()
+    if now != (threads, torch.float32):
+        raise RuntimeError(
+            f"a normalizer has changed the process: {now[0]} thread(s) and {now[1]} by default, where {threads} and "
+            "torch.float32 were set"
+        )
+
+
 def of_output(y: Tensor) -> dict[str, Any]:
     """Give an output's dtype and how it lies in memory."""
     return {"output_dtype": str(y.dtype).removeprefix("torch."), "output_layout": layout(y)}

@@ -20,6 +20,10 @@ A deep net with statistics over few values multiplies rounding; a norm that is w
 """
 
 
+GRADIENTS = {"float32": 1e-2, "tf32": 1e-1, "bfloat16": 0.5}
+"""The same of the gradients of all weights together, of which a backward pass that leaves work out misses most."""
+
+
 def logits_error(found: Tensor, wanted: Tensor) -> float:
     """Give the length of the error over that of what is wanted; inf where there is a nan."""
     error = float((found.double() - wanted).norm() / wanted.norm())
@@ -28,11 +32,22 @@ def logits_error(found: Tensor, wanted: Tensor) -> float:
 
 def require_logits(whose: str, error: float, precision: str, device: str) -> None:
     """Raise RuntimeError where a model's logits are too far off for its speed to be published."""
+    _require_length("logits", LOGITS, whose, error, precision, device)
+
+
+def require_gradients(whose: str, error: float, precision: str, device: str) -> None:
+    """Raise RuntimeError where the gradients of a model's weights are too far off for its speed to be published."""
+    _require_length("gradients", GRADIENTS, whose, error, precision, device)
+
+
+def _require_length(
+    what: str, allowed: dict[str, float], whose: str, error: float, precision: str, device: str
+) -> None:
     tf32 = device == "cuda" and precision == "float32" and torch.backends.cudnn.allow_tf32
-    most = LOGITS["tf32" if tf32 else precision]
+    most = allowed["tf32" if tf32 else precision]
     if not error <= most:
         raise RuntimeError(
-            f"the logits of {whose} are off by {error:.2g} of their length against float64, more than {most:g}"
+            f"the {what} of {whose} are off by {error:.2g} of their length against float64, more than {most:g}"
         )
 
 
@@ -73,6 +88,19 @@ def once_passed(what: Hashable, error: Callable[[], float]) -> None:
         _PASSED.add(what)
 
 
+def renew(whose: str, x: Tensor, kept: Tensor) -> None:
+    """Put other values into an input, of which ``kept`` are the ones that it should have had all the time.
+
+    Raises:
+        RuntimeError: when it has others: what was timed works on its input.
+
+    """
+    if not torch.equal(x, kept):
+        raise RuntimeError(f"{whose} changes its input, which other layers of a model read")
+    with torch.no_grad():
+        x.copy_(kept.flip(0) * 0.8 - 0.3)
+
+
 def moved(x: Tensor) -> Tensor:
     """Give noise a mean and a scale that are not 0 and 1."""
     return x * 1.5 + 0.5
@@ -99,6 +127,10 @@ def drawn(layer: nn.Module) -> nn.Module:
 
 def largest_error(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
     """Give the largest error, each as a fraction of its tensor's largest value, or of 1; nan where there is one."""
+    if len(found) != len(wanted) or not all(isinstance(one, Tensor) for one in found):
+        raise RuntimeError(
+            f"a step gives {len(found)} tensor(s) and in float64 {len(wanted)}, of output and gradients together"
+        )
     errors = [_relative(one, other) for one, other in zip(found, wanted, strict=True) if one.numel()]
     return float(torch.stack(errors).max()) if errors else 0.0  # not Python's max, which can lose a nan
 

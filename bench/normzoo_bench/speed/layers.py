@@ -15,16 +15,18 @@ from normzoo import TooFewValuesError
 from normzoo_bench.result import CannotRun, Result, options_as_built
 from normzoo_bench.speed import conditions, modes
 from normzoo_bench.speed.figures import spread
-from normzoo_bench.speed.gate import drawn, incoming, largest_error, moved, once_passed, require
+from normzoo_bench.speed.gate import drawn, incoming, largest_error, moved, once_passed, renew, require
 from normzoo_bench.speed.limit import copy_bytes_per_ms, fewest_passes
 from normzoo_bench.speed.saved import saved_bytes
 from normzoo_bench.timing import Clock, Emptier, Stopwatch, clock_of, cold, machine, time_pairs
 from normzoo_bench.timing.allocator import keep_freed_memory
+from normzoo_bench.timing.pairs import SAMPLE_MS
 from normzoo_suites import parse_call
 from normzoo_suites.settings import ThroughputSettings
 
 REFERENCE = "batch_norm"
 _ANY = {"normalizer": REFERENCE, "repeat": 0}
+_SAMPLE_MS = {"hot": SAMPLE_MS, "cold": 0.0}  # what is cold is cold once
 
 
 @dataclass(frozen=True)
@@ -34,29 +36,36 @@ class Timed:
     Attributes:
         name: the normalizer's.
         layer: the layer.
+        fresh: a copy of it that was never called.
+        forward: the layer as it is called: compiled, where it is.
         step: gives the output, and where there is a backward pass the gradients of input and parameters.
-        first: what the first step gave.
-        exact: gives the same in float64, by a copy of the layer as it was before.
-        dtype: of the input, which says how much error passes.
-        graph_breaks: where the compiler gave up, or None where it is not compiled.
+        first: the first step's output.
 
     """
 
     name: str
     layer: nn.Module
+    fresh: nn.Module
+    forward: Callable[[Tensor], Tensor]
     step: Callable[[], list[Tensor]]
-    first: list[Tensor]
-    exact: Callable[[], list[Tensor]]
-    dtype: torch.dtype
-    graph_breaks: int | None
+    first: Tensor
 
-    def error(self) -> float:
-        """Give the error of the first step against float64; raises RuntimeError where it is too large."""
-        return require(self.name, largest_error(self.first, self.exact()), self.dtype)
+    def error(self, x: Tensor, gradient: Tensor | None) -> float:
+        """Hold one more step against float64; raises RuntimeError where its error is too large.
+
+        What is held against has the statistics that the steps before have left, and nothing else of theirs.
+        """
+        self.fresh.load_state_dict(self.layer.state_dict())
+        exact = copy.deepcopy(self.fresh).double()
+        found = self.step()
+        doubled = x.detach().double().requires_grad_(x.requires_grad)
+        incoming_doubled = None if gradient is None else gradient.double()
+        wanted = layer_step(exact, list(exact.parameters()), doubled, incoming_doubled)()
+        return require(self.name, largest_error(found, wanted), x.dtype)
 
 
 def measure(settings: ThroughputSettings) -> Result:
-    """Time the layer and batch norm in turn; the very steps that are timed were held against float64.
+    """Time the layer and batch norm in turn; right afterwards the very steps are held against float64, on other input.
 
     Raises:
         CannotRun: when the input has too few values for either of them.
@@ -72,22 +81,27 @@ def measure(settings: ThroughputSettings) -> Result:
     with torch.inference_mode(settings.direction == "eval"):
         candidate = prepared(call.name, call.options, x, gradient, settings)
         reference = prepared(REFERENCE, {}, x, gradient, settings)
-        error = candidate.error()
-        once_passed(("a layer", settings.model_copy(update=_ANY)), reference.error)
+        kept, compiled = x.detach().clone(), modes.compilations()
+        breaks = modes.graph_breaks() if settings.mode == "compiled" else None
         watch = Stopwatch(_clock(settings))
         before = machine.state(settings.device)
-        timed = time_pairs(candidate.step, reference.step, watch)
+        timed = time_pairs(candidate.step, reference.step, watch, sample_ms=_SAMPLE_MS[settings.cache])
         after = machine.state(settings.device)
+        modes.require_compiled_once(call.name, compiled)
+        conditions.require_as_set(settings.threads)
+        renew(call.name, x, kept)
+        error = candidate.error(x, gradient)
+        once_passed(("a layer", settings.model_copy(update=_ANY)), lambda: reference.error(x, gradient))
     metrics = spread("step_ms", timed)
     metrics |= {
         "error_vs_float64": error,
         "images_per_s": settings.batch_size / metrics["step_ms"] * 1e3,
         **_against_the_limit(settings, x, metrics["step_ms"]),
-        **_counts(settings, candidate, x),
+        **_counts(settings, candidate, x, breaks),
     }
     samples = {"step_ms": timed.candidate, "batch_norm_step_ms": timed.reference}
     held = {
-        **conditions.of_output(candidate.first[0]),
+        **conditions.of_output(candidate.first),
         "batch_norm_backend": conditions.batch_norm_backend(x, settings.direction != "eval"),
         **conditions.of_switches(settings.device),
         **machine.told(before, after),
@@ -109,23 +123,16 @@ def prepared(
 
     """
     layer = drawn(_layer(name, options, x, settings))
-    exact = copy.deepcopy(layer).double()
+    fresh = copy.deepcopy(layer)
     forward = modes.compiled(layer) if settings.mode == "compiled" else layer
     step = layer_step(forward, list(layer.parameters()), x, gradient)
     try:
         if settings.mode == "captured":
             step = modes.captured(step, [layer])
-        first = step()
+        first = step()[0].clone()
     except TooFewValuesError as reason:
         raise CannotRun(str(reason)) from None
-    breaks = modes.graph_breaks() if settings.mode == "compiled" else None
-
-    def in_float64() -> list[Tensor]:
-        doubled = x.detach().double().requires_grad_(x.requires_grad)
-        incoming_doubled = None if gradient is None else gradient.double()
-        return layer_step(exact, list(exact.parameters()), doubled, incoming_doubled)()
-
-    return Timed(name, layer, step, first, in_float64, x.dtype, breaks)
+    return Timed(name, layer, fresh, forward, step, first)
 
 
 def layer_step(
@@ -160,15 +167,15 @@ def _against_the_limit(settings: ThroughputSettings, x: Tensor, ms: float) -> di
     }
 
 
-def _counts(settings: ThroughputSettings, timed: Timed, x: Tensor) -> dict[str, float]:
+def _counts(settings: ThroughputSettings, timed: Timed, x: Tensor, graph_breaks: int | None) -> dict[str, float]:
     """Count what is kept for backward (in inputs), kernels on a GPU, and graph breaks of what is compiled."""
     found: dict[str, float] = {}
-    if settings.direction != "eval":
-        found["saved_t"] = saved_bytes(lambda: timed.layer(x), timed.layer) / x.nbytes
+    if settings.direction != "eval" and settings.mode != "captured":
+        found["saved_t"] = saved_bytes(lambda: timed.forward(x), timed.layer) / x.nbytes
     if settings.device == "cuda":
         found["kernels"] = conditions.kernels(timed.step)
-    if timed.graph_breaks is not None:
-        found["graph_breaks"] = timed.graph_breaks
+    if graph_breaks is not None:
+        found["graph_breaks"] = graph_breaks
     return found
 
 

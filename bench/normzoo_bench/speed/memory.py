@@ -82,6 +82,7 @@ def weigh(settings: MemorySettings, batch: int) -> Weighed:
         torch.OutOfMemoryError, RuntimeError: when it does not fit.
 
     """
+    modes.forget_compiled()
     free(settings.device)
     loaded = _load(settings, batch)
     try:

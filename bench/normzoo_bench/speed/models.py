@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.dropout import _DropoutNd
 
 import normzoo
 from normzoo import TooFewValuesError
@@ -15,7 +17,7 @@ from normzoo_bench.result import CannotRun, Result, options_as_built
 from normzoo_bench.speed import conditions, modes
 from normzoo_bench.speed.figures import spread
 from normzoo_bench.speed.folding import fold
-from normzoo_bench.speed.gate import logits_error, once_passed, require_logits
+from normzoo_bench.speed.gate import logits_error, once_passed, require_gradients, require_logits
 from normzoo_bench.speed.layers import REFERENCE
 from normzoo_bench.speed.model_steps import images, inference_step, model_of, optimizer_of, training_step
 from normzoo_bench.timing import Stopwatch, clock_of, machine, time_pairs
@@ -33,27 +35,25 @@ class Timed:
     Attributes:
         name: the normalizer's.
         model: the model.
+        batch: images and labels that its step reads.
         step: gives the logits [N, 1000].
-        error: gives the error of the first step's logits against float64, or raises RuntimeError where it is too large.
-        graph_breaks: where the compiler gave up, or None where it is not compiled.
-        conditions: what held for it.
+        folded: how many of its norms were folded, in words, or empty.
 
     """
 
     name: str
     model: nn.Module
+    batch: tuple[Tensor, Tensor]
     step: Callable[[], Tensor]
-    error: Callable[[], float]
-    graph_breaks: int | None
-    conditions: dict[str, Any]
+    folded: str
 
 
 def measure(settings: ModelThroughputSettings) -> Result:
-    """Time a model's step and batch norm's in turn; what is timed was held against float64.
+    """Time a model's step and batch norm's in turn; right afterwards a step is held against float64, on other images.
 
     Raises:
         CannotRun: when a norm has too few values, or nothing of the model can be folded.
-        RuntimeError: when logits are off; a wrong model's speed is not published.
+        RuntimeError: when logits or gradients are off; a wrong model's speed is not published.
 
     """
     torch.set_num_threads(settings.threads)
@@ -63,24 +63,29 @@ def measure(settings: ModelThroughputSettings) -> Result:
     # folding is held against batch norm as it is in inference, which is what it saves
     plain = settings.model_copy(update={"phase": "inference"}) if settings.phase == "folded" else settings
     reference = prepared(REFERENCE, plain)
-    error = candidate.error()
-    once_passed(("a model", plain.model_copy(update=_ANY)), reference.error)
-    dtypes = conditions.norm_dtypes(candidate.model, _norms(settings.normalizer), _eager(candidate.model, settings))
+    compiled, breaks = modes.compilations(), modes.graph_breaks() if settings.mode == "compiled" else None
     watch = Stopwatch(clock_of(settings.device))
     before = machine.state(settings.device)
     timed = time_pairs(candidate.step, reference.step, watch)
     after = machine.state(settings.device)
-    metrics = spread("model_step_ms", timed) | _counts(candidate, error, settings)
+    modes.require_compiled_once(f"{settings.model} with {settings.normalizer}", compiled)
+    conditions.require_as_set(settings.threads)
+    error = held(candidate, settings)
+    once_passed(("a model", plain.model_copy(update=_ANY)), lambda: held(reference, plain))
+    metrics = spread("model_step_ms", timed) | _counts(candidate, error, breaks, settings)
     metrics["model_images_per_s"] = settings.batch_size / metrics["model_step_ms"] * 1e3
-    held = {
-        **candidate.conditions,
-        "norm_dtypes": dtypes,
+    told = {
+        **({"folded": candidate.folded} if candidate.folded else {}),
+        "held_against_float64": "in inference" if draws(candidate.model) else "as timed",
+        "norm_dtypes": conditions.norm_dtypes(
+            candidate.model, _norms(settings.normalizer), inference_step(candidate.model, candidate.batch[0], settings)
+        ),
         **conditions.of_switches(settings.device),
         **machine.told(before, after),
         "timed_s": round(watch.seconds, 4),
     }
     samples = {"model_step_ms": timed.candidate, "batch_norm_model_step_ms": timed.reference}
-    return Result(metrics, samples=samples, options=_options(candidate.model, settings), conditions=held)
+    return Result(metrics, samples=samples, options=_options(candidate.model, settings), conditions=told)
 
 
 def prepared(normalizer: str, settings: ModelThroughputSettings) -> Timed:
@@ -91,27 +96,54 @@ def prepared(normalizer: str, settings: ModelThroughputSettings) -> Timed:
 
     """
     model, batch = _built(normalizer, settings), images(settings, settings.batch_size)
-    told: dict[str, Any] = {"held_against_float64": "in inference" if draws(model) else "as timed"}
     try:
-        if settings.phase == "folded":
-            told["folded"] = _folded(normalizer, model, batch[0])
-        in_inference = _in_inference(model, batch[0], settings) if draws(model) else None
+        folded = _folded(normalizer, model, batch[0]) if settings.phase == "folded" else ""
         step = _step(model, batch, settings)
-        first = step()
+        step()
     except TooFewValuesError as reason:
         raise CannotRun(f"{normalizer}: {reason}") from None
-    breaks = modes.graph_breaks() if settings.mode == "compiled" else None
+    return Timed(normalizer, model, batch, step, folded)
 
-    def error() -> float:
-        exact = _built(normalizer, settings).double()
-        exact.train(exact.training and in_inference is None)
-        with torch.no_grad():
-            wanted = exact(batch[0].double())
-        found = logits_error(first if in_inference is None else in_inference, wanted)
-        require_logits(f"{settings.model} with {normalizer}", found, settings.precision, settings.device)
-        return found
 
-    return Timed(normalizer, model, step, error, breaks, told)
+def held(timed: Timed, settings: ModelThroughputSettings) -> float:
+    """Hold one more step, on other images, against a float64 copy of the model; give the error of the logits.
+
+    In training the gradients of all weights are held, too. A model that draws then (dropout) is held in inference.
+
+    Raises:
+        RuntimeError: when logits or gradients are off.
+
+    """
+    x, labels = timed.batch
+    x.copy_(images(settings, settings.batch_size, seed=2)[0])
+    training = settings.phase == "training"
+    exact = _built(timed.name, settings)
+    if training:  # in inference nothing has moved; in training weights and statistics have, and nothing else should
+        exact.load_state_dict(timed.model.state_dict())
+    exact = exact.double()
+    whose = f"{settings.model} with {timed.name}"
+    if draws(timed.model):
+        found, wanted = _in_inference(timed.model, x, settings), exact.eval()(x.double()).detach()
+    else:
+        found, wanted = timed.step(), exact(x.double())
+    error = logits_error(found, wanted.detach())
+    require_logits(whose, error, settings.precision, settings.device)
+    if wanted.requires_grad and training:
+        exact.zero_grad()
+        F.cross_entropy(wanted, labels).backward()
+        off = logits_error(*_gradients(timed.model, exact))
+        require_gradients(whose, off, settings.precision, settings.device)
+    return error
+
+
+def _gradients(model: nn.Module, exact: nn.Module) -> tuple[Tensor, Tensor]:
+    """Give the gradients of all weights in a row, the model's and the exact ones; of what has none, zeros."""
+
+    def row(one: nn.Module) -> Tensor:
+        every = (p.grad if p.grad is not None else torch.zeros_like(p) for p in one.parameters() if p.requires_grad)
+        return torch.cat([gradient.detach().double().flatten() for gradient in every])
+
+    return row(model), row(exact)
 
 
 def _built(normalizer: str, settings: ModelThroughputSettings) -> nn.Module:
@@ -124,10 +156,6 @@ def _built(normalizer: str, settings: ModelThroughputSettings) -> nn.Module:
     return model
 
 
-def _eager(model: nn.Module, settings: ModelThroughputSettings) -> Callable[[], Tensor]:
-    return inference_step(model, images(settings, settings.batch_size)[0], settings)
-
-
 def _step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: ModelThroughputSettings) -> Callable[[], Tensor]:
     forward = modes.compiled(model) if settings.mode == "compiled" else model
     if settings.phase == "training":
@@ -138,9 +166,9 @@ def _step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: ModelThrough
 
 
 def draws(model: nn.Module) -> bool:
-    """Tell whether a model draws random numbers in its mode, as dropout does: then no two precisions compute alike."""
-    rates = (getattr(one, name, 0.0) for one in model.modules() for name in ("p", "drop_prob") if one.training)
-    return any(isinstance(rate, float) and rate > 0 for rate in rates)
+    """Tell whether a model draws random numbers in its mode: then no two precisions compute alike."""
+    drops = (one for one in model.modules() if one.training)
+    return any((isinstance(one, _DropoutNd) and one.p > 0) or bool(getattr(one, "drop_prob", None)) for one in drops)
 
 
 def _in_inference(model: nn.Module, x: Tensor, settings: ModelThroughputSettings) -> Tensor:
@@ -164,12 +192,14 @@ def _folded(normalizer: str, model: nn.Module, x: Tensor) -> str:
     return f"{done} of {of}"
 
 
-def _counts(timed: Timed, error: float, settings: ModelThroughputSettings) -> dict[str, float]:
+def _counts(
+    timed: Timed, error: float, graph_breaks: int | None, settings: ModelThroughputSettings
+) -> dict[str, float]:
     found = {"model_error_vs_float64": error}
     if settings.device == "cuda":
         found["model_kernels"] = conditions.kernels(timed.step)
-    if timed.graph_breaks is not None:
-        found["model_graph_breaks"] = timed.graph_breaks
+    if graph_breaks is not None:
+        found["model_graph_breaks"] = graph_breaks
     return found
 
 

@@ -17,6 +17,8 @@ def compiled(module: nn.Module) -> Callable[..., Tensor]:
     import torch._dynamo
 
     torch._dynamo.utils.counters.clear()
+    # or it would go on uncompiled, and nobody would know
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
     return torch.compile(module, dynamic=False)
 
 
@@ -31,6 +33,21 @@ def graph_breaks() -> int:
     import torch._dynamo
 
     return sum(torch._dynamo.utils.counters["graph_break"].values())
+
+
+def compilations() -> int:
+    """Count what the compiler was asked to compile since the last ``compiled``; 0 where it was never called."""
+    dynamo = sys.modules.get("torch._dynamo")
+    return 0 if dynamo is None else int(dynamo.utils.counters["frames"]["total"])
+
+
+def require_compiled_once(whose: str, before: int) -> None:
+    """Raise RuntimeError where something was compiled since: compiling was timed."""
+    if anew := compilations() - before:
+        raise RuntimeError(
+            f"{whose} was compiled anew {anew} time(s) while it was timed: a number that changes from step to step and "
+            "is kept in Python makes other code of it; keep it in a tensor"
+        )
 
 
 def captured(step: Callable[[], Results], modules: Iterable[nn.Module]) -> Callable[[], Results]:
