@@ -38,5 +38,8 @@ def bench_layer(benchmark: BenchmarkFixture, implementation: Implementation, cas
     step = step_of(implementation.make(case), case, direction)
     step()  # compiles, tunes, and fills what is filled once
     benchmark.group = f"{direction} {identify(case)}"
-    benchmark.extra_info.update(case.told() | {"normalizer": implementation.computes, "direction": direction})
+    benchmark.extra_info.update(
+        case.told()
+        | {"implementation": implementation.name, "normalizer": implementation.computes, "direction": direction}
+    )
     benchmark(step)

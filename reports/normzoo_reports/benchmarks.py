@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from normzoo_suites import SuiteError
+
+_LARGEST = 1e15
+"""Larger numbers are no ratio, and no share of anything."""
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -55,7 +58,7 @@ class Benchmark(_Read):
     def ratio(self) -> str:
         """The paired ratio to its rival with 10th and 90th percentile, or nothing where it told none."""
         found = [self.extra_info.get(f"ratio{end}") for end in ("", "_p10", "_p90")]
-        if not all(isinstance(one, int | float) for one in found):
+        if not all(_is_number(one) for one in found):
             return ""
         return f"{found[0]:.2f}× [{found[1]:.2f}, {found[2]:.2f}] {self.extra_info.get('rival', '')}".rstrip()
 
@@ -63,7 +66,12 @@ class Benchmark(_Read):
     def share_of_limit(self) -> str:
         """The share of what a copy reaches, or nothing."""
         share = self.extra_info.get("share_of_limit")
-        return f"{100 * share:.0f} %" if isinstance(share, int | float) else ""
+        return f"{100 * float(share):.0f} %" if _is_number(share) else ""
+
+    @property
+    def label(self) -> str:
+        """What it is, where its group says all else; or its whole name."""
+        return str(self.extra_info.get("implementation") or self.extra_info.get("candidate") or self.name)
 
 
 class _Machine(_Read):
@@ -111,17 +119,23 @@ def read_sessions(files: Iterable[str | Path]) -> list[Session]:
     return [_read(Path(file)) for file in files]
 
 
+def _is_number(value: object) -> TypeGuard[float]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < _LARGEST  # which not-a-number is not, either
+
+
 def _read(file: Path) -> Session:
     try:
         return Session.model_validate(json.loads(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise SuiteError(f"cannot read {file}: {error.strerror or error}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SuiteError(f"cannot read {file}: it is no JSON ({error})") from None
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        place = ".".join(map(str, first["loc"])) or "the whole"
         raise SuiteError(
             f"{file} is no file of pytest-benchmark: {place}: {first['msg'].lower()}; write one by "
             "`pytest bench/ --benchmark-json=FILE`"
         ) from None
+    except (ValueError, RecursionError) as error:
+        raise SuiteError(f"cannot read {file}: it is no JSON ({str(error).partition(';')[0]})") from None

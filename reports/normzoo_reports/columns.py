@@ -79,6 +79,7 @@ ASKED = {
         "step_ms_ratio",
         (
             Column("Step, ms", "step_ms", _mean),
+            Column("Batch norm then, ms", "batch_norm_step_ms", _mean),
             Column("Images/s", "images_per_s", _mean),
             Column("Of the limit", "share_of_limit", _share),
             Column("Kept", "saved_t", _mean),
@@ -99,6 +100,7 @@ ASKED = {
         "model_step_ms_ratio",
         (
             Column("Step, ms", "model_step_ms", _mean),
+            Column("Batch norm then, ms", "batch_norm_model_step_ms", _mean),
             Column("Images/s", "model_images_per_s", _mean),
             Column("Kernels", "model_kernels", _whole),
             Column("Graph breaks", "model_graph_breaks", _whole),
@@ -135,6 +137,7 @@ ASKED = {
         "sync_step_ms_ratio",
         (
             Column("Step, ms", "sync_step_ms", _mean),
+            Column("Batch norm then, ms", "batch_norm_sync_step_ms", _mean),
             Column("Images/s", "sync_images_per_s", _mean),
             Column("Collectives", "collectives", _whole),
             Column("In them, ms", "collective_ms", _mean),

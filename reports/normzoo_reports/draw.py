@@ -14,7 +14,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MultipleLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullFormatter, NullLocator
 
 from normzoo_reports import words
 from normzoo_reports.statistics import interval
@@ -26,6 +26,8 @@ BATCH_LIKE = ("local_batch", "batch_size", "ranks")
 
 _UP = 38  # letters that stand beside a panel, one above the other
 _LETTERS = 84  # that stand side by side under a figure
+_CLOSE = 4
+_TICKS = (0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 2, 3)  # of ratios that lie close together
 _DODGE = 0.03  # in doublings: series of equal accuracy would else hide one another
 LOOK: Any = {  # newer matplotlib types every key, older ones know less of them
     "svg.fonttype": "none",
@@ -226,7 +228,11 @@ def _ratio_axis(ax: Axes, ratios: pd.Series) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}×"))
     low, high = ax.get_xlim()
-    ax.set_xlim(min(low, 2 / 3, float(ratios.min()) / 1.1), max(high, 1.5, float(ratios.max()) * 1.1))
+    ends = min(low, 2 / 3, float(ratios.min()) / 1.1), max(high, 1.5, float(ratios.max()) * 1.1)
+    ax.set_xlim(*ends)
+    if ends[1] / ends[0] < _CLOSE:  # doublings would leave one tick alone
+        ax.xaxis.set_major_locator(FixedLocator(_TICKS))
+        ax.xaxis.set_minor_locator(NullLocator())
 
 
 def _whiskers(values: Any) -> tuple[float, float]:

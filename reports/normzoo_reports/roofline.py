@@ -73,6 +73,7 @@ def _groups(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
     if not set(_NEEDED) <= set(table):
         return
     told = table[table["measure"] == "throughput"].dropna(subset=list(_NEEDED))
+    told = told[(told[["step_ms", "copy_gb_per_s"]] > 0).all(axis=1)]  # a logarithm has no place for others
     layers = [math.prod(int(size) for size in shape.split("x")) for shape in told["shape"]]
     size = told["batch_size"] * pd.Series(layers, index=told.index, dtype=float) * told["dtype"].map(_BYTES) / 1e6
     told = told.assign(gb_per_s=told["fewest_mb"] / told["step_ms"], input_mb=size)

@@ -138,6 +138,8 @@ def change_suite(
             replaced[key] = list(range(count))
     known = {key for grid in suite.grids for key in grid.known()}
     for key in replaced:
+        if key == "seed" and seeds is not None and "repeat" in known and key not in known:
+            raise SuiteError(f"suite {suite.name} trains nothing, and has no seeds; --repeats says how many processes")
         if key not in known:
             raise SuiteError(f"unknown setting {key!r} in suite {suite.name}; {suggest(key, known)}")
     select = change_select(suite, replaced, tune)

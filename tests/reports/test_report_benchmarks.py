@@ -50,6 +50,15 @@ def test_times_are_told_in_milliseconds_and_ratios_with_their_rival(file: Path) 
     assert (third.ratio, third.share_of_limit) == ("", "")
 
 
+def test_a_benchmark_goes_by_what_it_tells_of_itself_and_what_is_no_number_is_not_shown(tmp_path: Path) -> None:
+    odd = {"implementation": "nn.GroupNorm", "ratio": 1.0, "ratio_p10": float("nan"), "ratio_p90": True}
+    told = SESSION | {"benchmarks": [benchmark("bench_layer[long]", None, 0.1, **odd, share_of_limit=10**400)]}
+    file = tmp_path / "odd.json"
+    file.write_text(json.dumps(told), encoding="utf-8")
+    (one,) = read_sessions([file])[0].benchmarks
+    assert (one.label, one.ratio, one.share_of_limit) == ("nn.GroupNorm", "", "")
+
+
 def test_the_machine_is_told_without_its_name(file: Path) -> None:
     told = read_sessions([file])[0].told
     assert told == "Some CPU, Python 3.11.7, 2026-11-21"
@@ -60,6 +69,8 @@ def test_the_machine_is_told_without_its_name(file: Path) -> None:
     ("text", "said"),
     [
         ("nothing", "it is no JSON"),
+        ("[" * 100_000, "it is no JSON"),
+        ("[]", "is no file of pytest-benchmark: the whole: input should be"),
         ("{}", "is no file of pytest-benchmark: benchmarks: field required; write one by"),
         ('{"benchmarks": []}', "benchmarks: list should have at least 1 item"),
         ('{"benchmarks": [{"name": "a", "stats": {}}]}', "benchmarks.0.stats.median: field required"),

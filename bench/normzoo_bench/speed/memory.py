@@ -169,10 +169,13 @@ def _largest(settings: MemorySettings) -> tuple[int, Weighed, dict[str, Any]]:
 
     largest = largest_that_fits(settings.batch_size, fits)
     if not largest:
-        smallest = min(tried, key=int)
+        smallest = min((one for one in tried if not tried[one]["reason"].startswith(_CANNOT)), key=int)
         raise torch.OutOfMemoryError(f"a batch of {smallest} does not fit: {tried[smallest]['reason']}")
     how = "doubled or halved, then bisected, which takes it that memory grows with the batch"
     return largest, fitted[largest], {"search": how, "tried": tried}
+
+
+_CANNOT = "it cannot run"
 
 
 def _attempt(settings: MemorySettings, batch: int) -> Weighed | str:
@@ -182,7 +185,7 @@ def _attempt(settings: MemorySettings, batch: int) -> Weighed | str:
     except CannotRun as reason:
         if batch == settings.batch_size:
             raise
-        return str(reason)
+        return f"{_CANNOT}: {reason}"
     except Exception as error:
         if not out_of_memory(error):
             raise

@@ -117,7 +117,9 @@ class MemorySettings(_ModelSettings):
     def _something_ends_the_search(self) -> MemorySettings:
         if self.limit_mib and self.find == "peak":
             raise SuiteError(
-                'limit_mib ends the search for the largest batch; it needs find = "largest_batch"', ("limit_mib",)
+                'limit_mib ends the search for the largest batch; it needs find = "largest_batch" (of the suite memory '
+                "ask one of the two: --set find=largest_batch --set limit_mib=N, or --set find=peak --set limit_mib=0)",
+                ("limit_mib",),
             )
         if self.find == "largest_batch" and self.device == "cpu" and not self.limit_mib:
             raise SuiteError(
