@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from normzoo_reports.load import telling_apart
-from normzoo_reports.results import Headline
+from normzoo_reports.results import Estimate, Headline
 from normzoo_reports.tables import LAYER, conditions, estimate, over_layers, pivot, unsynchronized
 from normzoo_suites import Run
 
@@ -15,8 +15,8 @@ APART = {"throughput": "cache", "memory": "find"}
 """By measure, the setting whose values are of different kinds: never in one table or figure."""
 
 _TITLES = {
-    ("throughput", "hot"): "time of a layer, hot, as a multiple of batch norm's; the geometric mean over layers",
-    ("throughput", "cold"): "time of a layer, cold, as a multiple of batch norm's; the geometric mean over layers",
+    ("throughput", "hot"): "time of a layer, hot, as a multiple of batch norm's",
+    ("throughput", "cold"): "time of a layer, cold, as a multiple of batch norm's",
     ("model_throughput", ""): "time of a model's step, as a multiple of batch norm's",
     ("memory", "peak"): "memory at the peak of a step, above the model (MiB)",
     ("memory", "largest_batch"): "the largest batch that fits (images)",
@@ -62,5 +62,7 @@ def costs(run: Run, table: pd.DataFrame) -> tuple[Headline, ...]:
             lumped, sum_up = (LAYER, over_layers) if measure == "throughput" else ((), estimate)
             keys = [key for key in telling_apart(rows, run) if key not in lumped] or _NAMED_BY[measure]
             shown = pivot(rows, metric, "normalizer", conditions(rows, keys), sum_up=sum_up)
-            found.append(Headline(_TITLES[measure, kind], shown, unsynchronized(rows)))
+            several = any(isinstance(one, Estimate) and one.over == "layer" for _, cells in shown.rows for one in cells)
+            title = _TITLES[measure, kind] + ("; the geometric mean over layers" if several else "")
+            found.append(Headline(title, shown, unsynchronized(rows)))
     return tuple(found)

@@ -87,10 +87,13 @@ def over_layers(rows: pd.DataFrame, metric: str) -> Estimate | str:
     """Sum up ratios of several layers under one condition: their geometric mean, the smallest and the largest.
 
     A layer is a shape and a batch size; one that was timed in several processes counts once, with the mean over these.
+    One alone has its own estimate, with what its samples or processes scatter.
     """
     timed = rows[rows[metric] > 0] if metric in rows else rows.iloc[:0]
     if timed.empty:
         return _why_empty(rows)
+    if len(rows.groupby(list(LAYER))) == 1:
+        return estimate(rows, metric)
     ratios = [float(ratio) for ratio in timed.groupby(list(LAYER), sort=False)[metric].mean()]
     # of 2 and 1/2 the geometric mean is 1, as it should be
     mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))

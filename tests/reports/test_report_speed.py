@@ -121,3 +121,20 @@ def test_a_difference_of_ratios_is_told_as_a_share_of_batch_norms_time() -> None
     assert words.show_change_range("model_step_ms_ratio", 0.0, 12.5) == "[0.0, +1,250.0]"
     assert words.show_change("test_accuracy", 0.1) == "+10.0 points"
     assert words.show_change("peak_mib", -3.25) == "−3.25"
+
+
+def test_one_layer_alone_has_the_scatter_of_its_samples(make_run: Callable[..., Path]) -> None:
+    changes = {
+        "shape": "64x56x56",
+        "batch_size": "8",
+        "layout": "contiguous",
+        "direction": "forward",
+        "dtype": "float32",
+    }
+    suite = change_suite(load_suite(LAYERS), changes, normalizers=["batch_norm", "group_norm"])
+    (cost,) = summary(make_run(suite)).costs
+    (one,) = row(cost.table, "group_norm").values()
+    assert not isinstance(one, str)
+    assert one.over == "sample"
+    assert one.low is not None
+    assert "geometric" not in cost.title
