@@ -8,7 +8,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from normzoo_bench.timing import Emptier, Stopwatch, clocks, cold, cpu_clock, machine, time_pairs, warm_up
+from normzoo_bench.timing import (
+    Emptier,
+    Stopwatch,
+    clocks,
+    cold,
+    cpu_clock,
+    machine,
+    time_pairs,
+    warm_up,
+    watched_pairs,
+)
 from normzoo_bench.timing import pairs as protocol
 from normzoo_bench.timing.cache import UNKNOWN, cache_bytes
 
@@ -263,6 +273,21 @@ FAKE_NVML = SimpleNamespace(
 def test_the_state_of_a_gpu_is_read_by_nvml_without_what_a_board_does_not_tell():
     found = machine._read(FAKE_NVML, object())
     assert found == {"sm_mhz": 1980, "memory_mhz": 2619, "celsius": 41, "slowed_by": ["power cap"]}
+
+
+def test_the_machine_is_looked_at_before_the_warm_up_and_after_the_last_pair(monkeypatch):
+    clock, states = FakeClock(), []
+
+    def state(device):
+        states.append((device, len(clock.calls)))
+        return {"slowed_by": ["power cap"] if clock.calls else []}
+
+    monkeypatch.setattr(machine, "state", state)
+    timed, held = watched_pairs(FakeStep("candidate", 4.0), FakeStep("reference", 2.0), clock, "cuda")
+    assert timed.ratios() == [2.0] * len(timed.candidate)
+    assert states == [("cuda", 0), ("cuda", len(clock.calls))]
+    assert held["throttled"] is True
+    assert held["timed_s"] >= 0
 
 
 def test_what_a_record_keeps_of_the_machine_has_no_time_of_day():

@@ -18,7 +18,7 @@ from normzoo_bench.speed.figures import spread
 from normzoo_bench.speed.gate import drawn, incoming, largest_error, moved, once_passed, renew, require
 from normzoo_bench.speed.limit import copy_bytes_per_ms, fewest_passes
 from normzoo_bench.speed.saved import saved_bytes
-from normzoo_bench.timing import Clock, Emptier, Stopwatch, clock_of, cold, machine, time_pairs
+from normzoo_bench.timing import Clock, Emptier, clock_of, cold, watched_pairs
 from normzoo_bench.timing.allocator import keep_freed_memory
 from normzoo_bench.timing.pairs import SAMPLE_MS
 from normzoo_suites import parse_call
@@ -83,10 +83,9 @@ def measure(settings: ThroughputSettings) -> Result:
         reference = prepared(REFERENCE, {}, x, gradient, settings)
         kept, compiled = x.detach().clone(), modes.compilations()
         breaks = modes.graph_breaks() if settings.mode == "compiled" else None
-        watch = Stopwatch(_clock(settings))
-        before = machine.state(settings.device)
-        timed = time_pairs(candidate.step, reference.step, watch, sample_ms=_SAMPLE_MS[settings.cache])
-        after = machine.state(settings.device)
+        timed, machine = watched_pairs(
+            candidate.step, reference.step, _clock(settings), settings.device, _SAMPLE_MS[settings.cache]
+        )
         modes.require_compiled_once(call.name, compiled)
         conditions.require_as_set(settings.threads)
         renew(call.name, x, kept)
@@ -104,8 +103,7 @@ def measure(settings: ThroughputSettings) -> Result:
         **conditions.of_output(candidate.first),
         "batch_norm_backend": conditions.batch_norm_backend(x, settings.direction != "eval"),
         **conditions.of_switches(settings.device),
-        **machine.told(before, after),
-        "timed_s": round(watch.seconds, 4),
+        **machine,
     }
     built = options_as_built([candidate.layer], normzoo.card(call.name))
     return Result(metrics, samples=samples, options=built, conditions=held)

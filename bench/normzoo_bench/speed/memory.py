@@ -186,7 +186,7 @@ def _attempt(settings: MemorySettings, batch: int) -> Weighed | str:
         if batch == settings.batch_size:
             raise
         return f"{_CANNOT}: {reason}"
-    except Exception as error:
+    except Exception as error:  # allocators and compilers raise theirs by many classes; only those of memory are kept
         if not out_of_memory(error):
             raise
         # as text: the error itself would keep alive what the frames in its traceback hold

@@ -20,7 +20,7 @@ from normzoo_bench.speed.folding import fold
 from normzoo_bench.speed.gate import logits_error, once_passed, require_gradients, require_logits
 from normzoo_bench.speed.layers import REFERENCE
 from normzoo_bench.speed.model_steps import images, inference_step, model_of, optimizer_of, training_step
-from normzoo_bench.timing import Stopwatch, clock_of, machine, time_pairs
+from normzoo_bench.timing import clock_of, watched_pairs
 from normzoo_bench.timing.allocator import keep_freed_memory
 from normzoo_suites import parse_call
 from normzoo_suites.settings import ModelThroughputSettings
@@ -64,10 +64,7 @@ def measure(settings: ModelThroughputSettings) -> Result:
     plain = settings.model_copy(update={"phase": "inference"}) if settings.phase == "folded" else settings
     reference = prepared(REFERENCE, plain)
     compiled, breaks = modes.compilations(), modes.graph_breaks() if settings.mode == "compiled" else None
-    watch = Stopwatch(clock_of(settings.device))
-    before = machine.state(settings.device)
-    timed = time_pairs(candidate.step, reference.step, watch)
-    after = machine.state(settings.device)
+    timed, machine = watched_pairs(candidate.step, reference.step, clock_of(settings.device), settings.device)
     modes.require_compiled_once(f"{settings.model} with {settings.normalizer}", compiled)
     conditions.require_as_set(settings.threads)
     error = held(candidate, settings)
@@ -81,8 +78,7 @@ def measure(settings: ModelThroughputSettings) -> Result:
             candidate.model, _norms(settings.normalizer), inference_step(candidate.model, candidate.batch[0], settings)
         ),
         **conditions.of_switches(settings.device),
-        **machine.told(before, after),
-        "timed_s": round(watch.seconds, 4),
+        **machine,
     }
     samples = {"model_step_ms": timed.candidate, "batch_norm_model_step_ms": timed.reference}
     return Result(metrics, samples=samples, options=_options(candidate.model, settings), conditions=told)

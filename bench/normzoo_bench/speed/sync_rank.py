@@ -23,7 +23,7 @@ from normzoo_bench.speed.figures import spread
 from normzoo_bench.speed.gate import logits_error, require_logits
 from normzoo_bench.speed.layers import REFERENCE
 from normzoo_bench.speed.model_steps import images, model_of, optimizer_of, training_step
-from normzoo_bench.timing import Clock, Step, Stopwatch, clock_of, machine, time_pairs
+from normzoo_bench.timing import Clock, Step, clock_of, watched_pairs
 from normzoo_bench.timing.allocator import keep_freed_memory
 from normzoo_suites import parse_call
 from normzoo_suites.settings import SyncCostSettings
@@ -115,10 +115,8 @@ def slowest(value: float, device: str) -> float:
 
 
 def _timed(settings: SyncCostSettings, candidate: Ready, reference: Ready) -> Result:
-    watch = Stopwatch(together(clock_of(settings.device), settings.device))
-    before = machine.state(settings.device)
-    timed = time_pairs(candidate.step, reference.step, watch)
-    after = machine.state(settings.device)
+    clock = together(clock_of(settings.device), settings.device)
+    timed, machine = watched_pairs(candidate.step, reference.step, clock, settings.device)
     metrics = spread("sync_step_ms", timed)
     metrics["sync_images_per_s"] = settings.batch_size / metrics["sync_step_ms"] * 1e3
     held: dict[str, Any] = {"backend": dist.get_backend(), "error_vs_float64": candidate.error}
@@ -130,8 +128,7 @@ def _timed(settings: SyncCostSettings, candidate: Ready, reference: Ready) -> Re
     held |= {
         "shares_cores": shares_cores(settings),
         **conditions.of_switches(settings.device),
-        **machine.told(before, after),
-        "timed_s": round(watch.seconds, 4),
+        **machine,
     }
     card = normzoo.card(parse_call(settings.normalizer).name)
     layers = [layer for layer in candidate.model.modules() if isinstance(layer, card.factory)]
