@@ -27,9 +27,10 @@ def report(run: str | Path, out: str | Path | None = None, benchmarks: Iterable[
             page cannot be written.
 
     """
-    from normzoo_reports.benchmarks import read_sessions
     from normzoo_reports.digest import read
-    from normzoo_reports.page import render, write
+    from normzoo_reports.findings.benchmarks import read_sessions
+    from normzoo_reports.page.html import write
+    from normzoo_reports.page.render import render
 
     read_run = read(run)
     page = render(read_run, read_sessions(benchmarks))

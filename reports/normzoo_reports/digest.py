@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from normzoo_reports import words
-from normzoo_reports.costs import costs
+from normzoo_reports.findings.costs import costs
+from normzoo_reports.findings.readings import once
+from normzoo_reports.findings.tuning import headlines
+from normzoo_reports.findings.verdicts import judge
 from normzoo_reports.load import load_frame, telling_apart, waiting
-from normzoo_reports.readings import once
 from normzoo_reports.results import Pivot, Summary
 from normzoo_reports.tables import conditions, pivot
-from normzoo_reports.tuning import headlines
-from normzoo_reports.verdicts import judge
 from normzoo_suites import Run, SuiteError, read_run
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from normzoo_reports import words
 from normzoo_reports.load import MEASURED, records, replicates
 from normzoo_reports.results import Estimate, Pivot
-from normzoo_reports.statistics import interval
+from normzoo_reports.statistics.signs import interval
 
 LAYER = ("shape", "batch_size")
 """The settings that name a layer."""

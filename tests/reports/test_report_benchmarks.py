@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from normzoo_reports import report
-from normzoo_reports.benchmarks import read_sessions
+from normzoo_reports.findings.benchmarks import read_sessions
 from normzoo_suites import SuiteError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from normzoo_reports import report
-from normzoo_reports.conditions import Conditions
+from normzoo_reports.findings.conditions import Conditions
 from normzoo_suites import Cell, Suite, change_suite, load_suite, read_run
 
 LAYERS = str(Path(__file__).parent / "layers.toml")

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from normzoo_reports import Estimate, report, speed, summary, words
-from normzoo_reports.figures import show_figures
+from normzoo_reports import Estimate, report, summary, words
+from normzoo_reports.drawing.figures import show_figures
+from normzoo_reports.findings import speed
+from normzoo_reports.findings.speed import Row, Section
 from normzoo_reports.load import load_frame
-from normzoo_reports.speed import Row, Section
 from normzoo_suites import Cell, Figure, Suite, change_suite, parse_suite, read_run
 from normzoo_suites.metrics import METRICS
 

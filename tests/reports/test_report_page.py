@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from normzoo_reports import report, summary, words
-from normzoo_reports.figures import show_figure
+from normzoo_reports.drawing.figures import show_figure
+from normzoo_reports.drawing.style import BUILT_IN, normalizer_look
 from normzoo_reports.load import load_frame
-from normzoo_reports.style import BUILT_IN, normalizer_look
 from normzoo_suites import Cell, Figure, Suite, SuiteError, change_suite, read_run
 
 BLOCK_TORCH = """
@@ -359,7 +359,7 @@ def test_training_accuracy_is_said_to_be_a_running_one(quick_page: Path) -> None
 def test_built_in_normalizers_look_different_and_all_looks_are_fixed() -> None:
     assert len({normalizer_look(name).slot for name in BUILT_IN}) == len(BUILT_IN)
     assert len({normalizer_look(name).marker for name in BUILT_IN}) == len(BUILT_IN)
-    code = "from normzoo_reports.style import normalizer_look; print(normalizer_look('my_norm'))"
+    code = "from normzoo_reports.drawing.style import normalizer_look; print(normalizer_look('my_norm'))"
     assert python(code).stdout.strip() == str(normalizer_look("my_norm"))
     assert normalizer_look("my_norm").slot >= len(BUILT_IN)
 

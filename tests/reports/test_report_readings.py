@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from normzoo_reports import Estimate, report, summary, words
-from normzoo_reports.figures import show_figure
+from normzoo_reports.drawing.figures import show_figure
+from normzoo_reports.findings.readings import Readings, readings
 from normzoo_reports.load import load_frame
-from normzoo_reports.readings import Readings, readings
 from normzoo_suites import Cell, Figure, Suite, change_suite, read_run
 
 Measure = Callable[[Cell], dict[str, Any]]

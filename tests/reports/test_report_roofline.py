@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from normzoo_reports import report
+from normzoo_reports.drawing.roofline import Roofline, rooflines
+from normzoo_reports.drawing.style import normalizer_look
 from normzoo_reports.load import load_frame
-from normzoo_reports.roofline import Roofline, rooflines
-from normzoo_reports.style import normalizer_look
 from normzoo_suites import Cell, Suite, change_suite, load_suite, read_run
 
 LAYERS = str(Path(__file__).parent / "layers.toml")

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from normzoo_reports import report
-from normzoo_reports.splits import pictures
+from normzoo_reports.drawing.splits import pictures
 from normzoo_suites import read_run
 
 LABELS = [[8, 0, 2], [0, 5, 5]]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from normzoo_reports.statistics import holm, interval, sign_flip
-from normzoo_reports.verdicts import hypotheses
+from normzoo_reports.findings.verdicts import hypotheses
+from normzoo_reports.statistics.signs import holm, interval, sign_flip
 from normzoo_suites.claims import seeds_needed
 
 

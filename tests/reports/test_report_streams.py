@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from normzoo_reports import report
+from normzoo_reports.findings.readings import once, streams
 from normzoo_reports.load import load_frame
-from normzoo_reports.readings import once, streams
 from normzoo_suites import parse_suite, read_run
 
 SUITE = """

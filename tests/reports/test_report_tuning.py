@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from normzoo_reports import Pivot, report, summary
-from normzoo_reports.figures import show_figure
+from normzoo_reports.drawing.figures import show_figure
+from normzoo_reports.findings.tuning import Tried, Tuning, tuning
 from normzoo_reports.load import load_frame
-from normzoo_reports.tuning import Tried, Tuning, tuning
 from normzoo_suites import Cell, Figure, Suite, SuiteError, change_suite, read_run
 
 EDGE = "In 2 of 4 tuned conditions the best learning_rate is the smallest or the largest that was tried"

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from normzoo_reports import words
-from normzoo_reports.conditions import Conditions
+from normzoo_reports.findings.conditions import Conditions
 from normzoo_reports.load import named_replicate, records, replicates, settings_of, telling_apart, tuned
 from normzoo_reports.tables import conditions, unsynchronized
 from normzoo_suites import Run

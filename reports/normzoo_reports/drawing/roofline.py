@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from normzoo_reports import words
-from normzoo_reports.costs import kinds
-from normzoo_reports.draw import LOOK, legend
+from normzoo_reports.drawing.draw import LOOK, legend
+from normzoo_reports.drawing.style import INK, Look, looks
+from normzoo_reports.drawing.svg import to_svg
+from normzoo_reports.findings.costs import kinds
 from normzoo_reports.load import records
-from normzoo_reports.style import INK, Look, looks
-from normzoo_reports.svg import to_svg
 from normzoo_reports.tables import LAYER
 
 _DRAWN_APART = ("device", "threads", "mode", "dtype", "layout")

@@ -7,7 +7,7 @@ from typing import Any
 
 from normzoo_reports import words
 from normzoo_reports.load import tuned, waiting
-from normzoo_reports.sections import environments
+from normzoo_reports.page.sections import environments
 from normzoo_suites import Run
 
 

@@ -17,9 +17,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullFormatter, NullLocator
 
 from normzoo_reports import words
-from normzoo_reports.statistics import interval
-from normzoo_reports.style import FAINT, INK, Look, looks
-from normzoo_reports.svg import to_svg
+from normzoo_reports.drawing.style import FAINT, INK, Look, looks
+from normzoo_reports.drawing.svg import to_svg
+from normzoo_reports.statistics.signs import interval
 
 BATCH_LIKE = ("local_batch", "batch_size", "ranks")
 """Settings that grow by factors: their axis is logarithmic with base 2."""

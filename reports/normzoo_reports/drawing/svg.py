@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
 
-from normzoo_reports.style import on_page
+from normzoo_reports.drawing.style import on_page
 
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from normzoo_reports import words
-from normzoo_reports.columns import ASKED, Asked, Column
-from normzoo_reports.conditions import Beware, Conditions
-from normzoo_reports.costs import APART, kinds
+from normzoo_reports.findings.columns import ASKED, Asked, Column
+from normzoo_reports.findings.conditions import Beware, Conditions
+from normzoo_reports.findings.costs import APART, kinds
 from normzoo_reports.load import named_replicate, records, settings_of, telling_apart, tuned
 from normzoo_reports.results import Estimate
 from normzoo_reports.tables import conditions, estimate, unsynchronized

@@ -14,7 +14,7 @@ import pandas as pd
 from normzoo_reports import words
 from normzoo_reports.load import MEASURED, records, telling_apart
 from normzoo_reports.results import Estimate, Pivot
-from normzoo_reports.statistics import interval
+from normzoo_reports.statistics.signs import interval
 from normzoo_reports.tables import conditions, estimate
 from normzoo_suites import Run
 from normzoo_suites.settings import READ_AFTERWARDS

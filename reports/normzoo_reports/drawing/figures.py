@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from normzoo_reports import words
-from normzoo_reports.costs import APART, kinds
-from normzoo_reports.draw import Panel, draw
+from normzoo_reports.drawing.draw import Panel, draw
+from normzoo_reports.findings.costs import APART, kinds
+from normzoo_reports.findings.readings import once
 from normzoo_reports.load import records, replicates, telling_apart
-from normzoo_reports.readings import once
 from normzoo_reports.results import Pivot
 from normzoo_reports.tables import pivot, unsynchronized
 from normzoo_suites import Figure, Run

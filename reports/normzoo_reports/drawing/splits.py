@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from normzoo_reports import words
-from normzoo_reports.draw import LOOK
-from normzoo_reports.style import INK
-from normzoo_reports.svg import to_svg
+from normzoo_reports.drawing.draw import LOOK
+from normzoo_reports.drawing.style import INK
+from normzoo_reports.drawing.svg import to_svg
 from normzoo_suites import Record, Run
 
 _WAYS = ("draw", "split", "dealing", "ranks")

@@ -1,0 +1,75 @@
+"""HTML of one file that asks nothing of the network: templates, the words that they use, and how a page is written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from normzoo_reports import words
+from normzoo_reports.drawing import style
+from normzoo_suites import SuiteError
+
+
+def fill(template: str, context: Mapping[str, Any]) -> str:
+    """Give the page that a file under `templates/` makes of these values; every page extends `base.html.j2`."""
+    return _environment().get_template(template).render(context)
+
+
+def write(page: str, out: Path) -> Path:
+    """Write a page beside its place and rename it, so that nobody ever reads half of one.
+
+    Raises:
+        SuiteError: when it cannot be written there.
+
+    """
+    if out.is_dir():
+        raise SuiteError(
+            f"cannot write the report to {out}: it is a folder; name a file, such as {out / 'report.html'}"
+        )
+    beside = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(page, encoding="utf-8")
+        beside.replace(out)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # where its folder is none, there is nothing to take away
+            beside.unlink()
+        raise SuiteError(f"cannot write the report to {out}: {error.strerror or error}; name another file") from None
+    return out
+
+
+def _environment() -> jinja2.Environment:
+    folder = resources.files("normzoo_reports") / "templates"
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # figures are our own markup with their texts escaped by the XML writer; all else is escaped by the template
+    environment.filters.update(drawn=Markup, swatch=_swatch, count=words.count, breakable=_breakable)
+    environment.globals.update(
+        label=words.label,
+        status_words=words.STATUS,
+        grades=words.GRADES,
+        light=style.variables(style.LIGHT),
+        dark=style.variables(style.DARK),
+    )
+    return environment
+
+
+def _swatch(normalizer: str) -> str:
+    return f"var(--series-{style.normalizer_look(normalizer).slot})"
+
+
+def _breakable(name: str) -> Markup:
+    """Let a long name be broken where its words end."""
+    return Markup("<wbr>").join(words.pieces(name))
