@@ -55,6 +55,14 @@ class Section(StrEnum):
     models = "models"
 
 
+class Format(StrEnum):
+    """What figures can be written as."""
+
+    pdf = "pdf"
+    png = "png"
+    svg = "svg"
+
+
 def main() -> None:
     """Run the command line; a user's mistake gets one message and exit code 2, never a traceback."""
     try:
@@ -224,6 +232,20 @@ def report(
     from normzoo_reports import report as render
 
     out_console.print(f"report: {render(run, output, benchmarks or ())}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def figures(
+    run: RunFolder,
+    to: Annotated[Path | None, typer.Option(help="The folder that they go to; RUN/figures unless told.")] = None,
+    format_: Annotated[Format, typer.Option("--format", help="What papers, slides or pages want.")] = Format.pdf,
+    load: Load = None,
+) -> None:
+    """Write the figures of a run's report as files for papers."""
+    from normzoo_reports import figures as write
+
+    for file in write(run, to, format_.value):
+        out_console.print(f"wrote {file}", markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from normzoo_reports.results import Estimate, Pivot, Summary, Verdict
 
-__all__ = ["Estimate", "Pivot", "Summary", "Verdict", "report", "summary"]
+__all__ = ["Estimate", "Pivot", "Summary", "Verdict", "figures", "report", "summary"]
 
 
 def report(run: str | Path, out: str | Path | None = None, benchmarks: Iterable[str | Path] = ()) -> Path:
@@ -35,6 +36,35 @@ def report(run: str | Path, out: str | Path | None = None, benchmarks: Iterable[
     read_run = read(run)
     page = render(read_run, read_sessions(benchmarks))
     return write(page, Path(out) if out is not None else Path(run) / "report.html")
+
+
+def figures(
+    run: str | Path,
+    to: str | Path | None = None,
+    format: Literal["pdf", "png", "svg"] = "pdf",  # noqa: A002  # as savefig calls it
+) -> list[Path]:
+    """Write the figures of a run's page as files of their own, on white, and give their paths.
+
+    Args:
+        run: the run folder.
+        to: the folder that they go to, `figures` in the run folder unless told.
+        format: ``pdf`` (fonts as TrueType), ``png`` (200 dots per inch) or ``svg`` (text as text).
+
+    Raises:
+        SuiteError: when it is no run folder, has no readable record or nothing to draw, the format is another, or a
+            file cannot be written.
+
+    """
+    from typing import get_args
+
+    from normzoo_reports.digest import read
+    from normzoo_reports.drawing.drawing import Format
+    from normzoo_reports.drawing.every import save
+    from normzoo_suites import SuiteError
+
+    if format not in get_args(Format):
+        raise SuiteError(f"unknown format {format!r} of figures; one of {', '.join(get_args(Format))}")
+    return save(read(run), Path(to) if to is not None else Path(run) / "figures", format)
 
 
 def summary(run: str | Path) -> Summary:

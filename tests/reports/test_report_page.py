@@ -304,9 +304,9 @@ def test_a_figure_that_lumps_settings_together_says_so_and_shows_no_interval(
 ) -> None:
     suite = change_suite(tiny(6), {"epochs": "1,2"})
     run = read_run(make_run(suite))
-    shown = show_figure(suite.figures[0], run, load_frame(run), "f1")
+    shown = show_figure(suite.figures[0], run, load_frame(run))
     assert shown.caption == "Marks are means over cells that differ in epochs, and so have no interval."
-    assert "LineCollection" not in shown.svg
+    assert "LineCollection" not in shown.drawing.svg("f1")
     assert shown.table is not None
     first = shown.table.rows[0][1][0]
     assert not isinstance(first, str)
@@ -315,9 +315,9 @@ def test_a_figure_that_lumps_settings_together_says_so_and_shows_no_interval(
 
 def test_a_figure_over_seeds_shows_their_interval(make_run: Callable[..., Path], tiny: Callable[[int], Suite]) -> None:
     run = read_run(make_run(tiny(6)))
-    shown = show_figure(run.suite.figures[0], run, load_frame(run), "f1")
+    shown = show_figure(run.suite.figures[0], run, load_frame(run))
     assert shown.caption.startswith("Marks are means over seeds, lines their 95 % intervals")
-    assert "LineCollection" in shown.svg
+    assert "LineCollection" in shown.drawing.svg("f1")
 
 
 @pytest.mark.parametrize("kind", ["line", "bar", "point"])
@@ -329,7 +329,7 @@ def test_a_figure_of_any_kind_draws_seeds_that_agree_to_the_bit(
     axes = ("test_accuracy", "ranks") if kind == "point" else ("ranks", "test_accuracy")
     figure = Figure(kind=kind, x=axes[0], y=axes[1])
     run = read_run(make_run(tiny(6), lambda cell: {"metrics": {"test_accuracy": 0.1}}))
-    assert "<svg" in show_figure(figure, run, load_frame(run), "f1").svg
+    assert "<svg" in show_figure(figure, run, load_frame(run)).drawing.svg("f1")
 
 
 @pytest.mark.parametrize("kind", ["line", "bar", "point"])

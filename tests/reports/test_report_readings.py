@@ -131,7 +131,7 @@ def test_test_accuracy_counts_every_training_once(make_run: Callable[..., Path],
     first = found.rows[0][1][0]
     assert not isinstance(first, str)
     assert first.notes == ["6 seeds"]
-    shown = show_figure(suite.figures[0], read_run(run), load_frame(read_run(run)), "f1")
+    shown = show_figure(suite.figures[0], read_run(run), load_frame(read_run(run)))
     assert shown.caption.startswith("Marks are means over seeds")
 
 
@@ -142,7 +142,7 @@ def test_a_figure_of_batch_statistics_tells_eval_batch_sizes_apart_or_says_so(
     run = read_run(make_run(change_suite(tiny(6), {"readings": "all", "eval_batch_size": "2,32"}), measure))
     lumped = Figure(kind="line", x="ranks", y="test_accuracy_batch")
     apart = Figure(kind="line", x="ranks", y="test_accuracy_batch", facet="eval_batch_size")
-    captions = [show_figure(figure, run, load_frame(run), "f1").caption for figure in (lumped, apart)]
+    captions = [show_figure(figure, run, load_frame(run)).caption for figure in (lumped, apart)]
     assert "differ in eval_batch_size" in captions[0]
     assert captions[1].startswith("Marks are means over seeds")
 
@@ -210,7 +210,7 @@ def test_a_gap_is_drawn_in_points_from_zero_and_without_chance(
 ) -> None:
     figure = Figure(kind="bar", x="ranks", y="train_eval_gap")
     run = read_run(make_run(tiny(6), batch_norm_only(lambda _: {"train_eval_gap": -0.05})))
-    drawn = show_figure(figure, run, load_frame(run), "f1").svg
+    drawn = show_figure(figure, run, load_frame(run)).drawing.svg("f1")
     assert "running less batch statistics (points)" in drawn
     assert ">−5<" in drawn
     assert "chance" not in drawn

@@ -60,16 +60,16 @@ def test_the_roof_is_the_median_of_the_copies(make_run: Callable[..., Path]) -> 
     (one,), _ = drawn(make_run(suite, copies))
     assert "12 GB/s (their median)" in one.caption
     assert "means over 3 repeats" in one.caption
-    assert ">12<" in one.svg
+    assert ">12<" in one.drawing.svg("f1")
 
 
 def test_there_is_a_panel_for_each_direction_and_a_colour_for_each_normalizer(make_run: Callable[..., Path]) -> None:
     (one,), _ = drawn(make_run(suite_of(), measured))
     for text in ("forward", "eval", "batch_norm", "group_norm", "size of the input (MB)"):
-        assert f">{text}<" in one.svg
+        assert f">{text}<" in one.drawing.svg("f1")
     for name in ("batch_norm", "group_norm"):
-        # 2 panels of 2 layers, and the legend
-        assert len(re.findall(rf"<use [^>]*fill: var\(--series-{normalizer_look(name).slot}\)", one.svg)) == 5
+        marks = rf"<use [^>]*fill: var\(--series-{normalizer_look(name).slot}\)"
+        assert len(re.findall(marks, one.drawing.svg("f1"))) == 5  # 2 panels of 2 layers, and the legend
 
 
 def test_hot_and_cold_are_drawn_apart(make_run: Callable[..., Path]) -> None:

@@ -49,7 +49,7 @@ def test_the_table_holds_the_counts(split_run):
 
 def test_a_dot_s_area_is_the_class_s_share_of_the_rank(split_run):
     (picture,) = pictures(read_run(split_run()))
-    eight, two, five, other = (diameter**2 for diameter in diameters(picture.svg))
+    eight, two, five, other = (diameter**2 for diameter in diameters(picture.drawing.svg("s1")))
     assert [eight / two, five / two, other / two] == pytest.approx([4, 2.5, 2.5], rel=0.01)
 
 

@@ -195,10 +195,10 @@ def test_a_figure_over_tuned_cells_keeps_its_intervals(
     """With a colour per rank, the two normalizers of a mark have other learning rates."""
     figure = Figure(kind="bar", x="normalizer", y="test_accuracy", hue="ranks")
     run = read_run(make_tuned_run(tuned(6)))
-    caption = show_figure(figure, run, load_frame(run), "f1").caption
+    caption = show_figure(figure, run, load_frame(run)).caption
     assert caption.startswith("Marks are means over seeds")
     lumping = Figure(kind="bar", x="batch_size", y="test_accuracy", hue="ranks")
-    assert "learning_rate" not in show_figure(lumping, run, load_frame(run), "f1").caption
+    assert "learning_rate" not in show_figure(lumping, run, load_frame(run)).caption
 
 
 def test_a_cells_own_settings_hold_what_was_chosen_for_it(tuned_page: Path) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -17,8 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullFormatter, NullLocator
 
 from normzoo_reports import words
-from normzoo_reports.drawing.style import FAINT, INK, Look, looks
-from normzoo_reports.drawing.svg import to_svg
+from normzoo_reports.drawing.style import Look, ink, looks
 from normzoo_reports.statistics.signs import interval
 
 BATCH_LIKE = ("local_batch", "batch_size", "ranks")
@@ -29,30 +26,6 @@ _LETTERS = 84  # that stand side by side under a figure
 _CLOSE = 4
 _TICKS = (0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 2, 3)  # of ratios that lie close together
 _DODGE = 0.03  # in doublings: series of equal accuracy would else hide one another
-LOOK: Any = {  # newer matplotlib types every key, older ones know less of them
-    "svg.fonttype": "none",
-    "svg.hashsalt": "normzoo",
-    "text.parse_math": False,  # a name may hold a dollar sign
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.labelsize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.unicode_minus": True,
-    "grid.linewidth": 0.8,
-    "grid.color": FAINT,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "text.color": INK,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
-}
 
 
 @dataclass(frozen=True)
@@ -70,25 +43,20 @@ class Panel:
     repeats: bool
 
 
-def draw(panel: Panel, rows: pd.DataFrame, prefix: str, title: str) -> str:
-    """Draw rows of the run's table and give the `<svg>` element."""
+def draw(panel: Panel, rows: pd.DataFrame) -> Figure:
+    """Draw rows of the run's table."""
     present = rows[rows[panel.value].notna()].copy()
     present[panel.hue] = present[panel.hue].map(words.show_value)
     series = looks(panel.hue, dict.fromkeys(present[panel.hue]))
     facets = list(dict.fromkeys(present[panel.facet])) if panel.facet else [None]
-    # only here are matplotlib's settings changed, and they are put back
-    with mpl.rc_context(LOOK), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's browser picks the font, not matplotlib
-        figure, axes = _canvas(panel, len(facets), present)
-        for ax, facet in zip(axes, facets, strict=True):
-            part = present if facet is None else present[present[panel.facet] == facet]
-            _KINDS[panel.kind](ax, panel, part, series)
-            ax.set_title(
-                "" if facet is None else f"{words.label(str(panel.facet))} {words.show_value(facet)}", loc="left"
-            )
-        if panel.hue != panel.category:
-            legend(figure, series, panel.kind)
-        return to_svg(figure, prefix, title)
+    figure, axes = _canvas(panel, len(facets), present)
+    for ax, facet in zip(axes, facets, strict=True):
+        part = present if facet is None else present[present[panel.facet] == facet]
+        _KINDS[panel.kind](ax, panel, part, series)
+        ax.set_title("" if facet is None else f"{words.label(str(panel.facet))} {words.show_value(facet)}", loc="left")
+    if panel.hue != panel.category:
+        legend(figure, series, panel.kind)
+    return figure
 
 
 def _canvas(panel: Panel, panels: int, rows: pd.DataFrame) -> tuple[Figure, list[Axes]]:
@@ -120,7 +88,7 @@ def _line(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) -
         style=panel.hue,
         hue_order=names,
         style_order=names,
-        palette={name: series[name].stand_in for name in names},
+        palette={name: series[name].colour for name in names},
         markers={name: series[name].marker for name in names},
         dashes=False,
         markeredgewidth=0,
@@ -154,12 +122,12 @@ def _bar(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) ->
         y=panel.value,
         hue=panel.hue,
         hue_order=names,
-        palette={name: series[name].stand_in for name in names},
+        palette={name: series[name].colour for name in names},
         saturation=1,
         width=0.84,
         gap=0.12,
         errorbar=_whiskers if panel.repeats else None,
-        err_kws={"color": INK, "linewidth": 1.2},
+        err_kws={"color": ink(), "linewidth": 1.2},
         legend=False,
         ax=ax,
     )
@@ -170,7 +138,7 @@ def _bar(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) ->
         ax.set_ylim(0, 1.02)
         chance = set(rows["chance_accuracy"].dropna()) if "chance_accuracy" in rows else set()
         if len(chance) == 1:
-            ax.axhline((level := float(chance.pop())), color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
+            ax.axhline((level := float(chance.pop())), color=ink(), linewidth=0.8, linestyle=(0, (2, 3)))
             ax.annotate("chance", (1.005, level), xycoords=("axes fraction", "data"), va="center", size=8)
 
 
@@ -189,7 +157,7 @@ def _point(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) 
     for name, look in series.items() if panel.repeats else ():
         for category, group in named[named[panel.hue] == name].groupby(panel.category, sort=False):
             low, high = _span(group, panel.value)
-            ax.hlines(order.index(str(category)), low, high, color=look.stand_in, linewidth=1.6)
+            ax.hlines(order.index(str(category)), low, high, color=look.colour, linewidth=1.6)
     markers: Any = [look.marker for look in series.values()]  # the stubs spell out every marker
     sns.pointplot(
         named,
@@ -198,7 +166,7 @@ def _point(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) 
         order=order,
         hue=panel.hue,
         hue_order=list(series),
-        palette={name: look.stand_in for name, look in series.items()},
+        palette={name: look.colour for name, look in series.items()},
         markers=markers,
         linestyle="none",
         markersize=6.5,
@@ -223,7 +191,7 @@ def _span(group: pd.DataFrame, value: str) -> tuple[float, float]:
 
 def _ratio_axis(ax: Axes, ratios: pd.Series) -> None:
     """Mark 1, batch norm itself, and make twice as fast as far from it as half as fast."""
-    ax.axvline(1, color=INK, linewidth=0.9, zorder=1)
+    ax.axvline(1, color=ink(), linewidth=0.9, zorder=1)
     ax.set_xscale("log", base=2)
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}×"))
@@ -274,7 +242,7 @@ def legend(figure: Figure, series: dict[str, Look], kind: str) -> None:
         Line2D(
             [],
             [],
-            color=look.stand_in,
+            color=look.colour,
             marker="s" if bars else look.marker,
             linestyle="none" if bars or kind == "scatter" else "-",
             markeredgewidth=0,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from normzoo_reports import words
 from normzoo_reports.drawing.draw import Panel, draw
+from normzoo_reports.drawing.drawing import Drawing
 from normzoo_reports.findings.costs import APART, kinds
 from normzoo_reports.findings.readings import once
 from normzoo_reports.load import records, replicates, telling_apart
@@ -19,10 +21,10 @@ from normzoo_suites import Figure, Run
 
 @dataclass(frozen=True)
 class Shown:
-    """One figure of the page: its markup, or why it is not drawn; what its marks mean; its numbers."""
+    """One figure of the page: its drawing, or why there is none; what its marks mean; its numbers."""
 
     title: str
-    svg: str
+    drawing: Drawing | None
     why_not: str
     caption: str
     table: Pivot | None
@@ -31,7 +33,7 @@ class Shown:
 def show_figures(run: Run, table: pd.DataFrame) -> list[Shown]:
     """Draw all figures of the suite; of what must not meet in one, such as hot and cold layers, each by itself."""
     every = [part for figure in run.suite.figures for part in _apart(figure, table)]
-    return [show_figure(figure, run, table, f"f{number}") for number, figure in enumerate(every, start=1)]
+    return [show_figure(figure, run, table) for figure in every]
 
 
 def _apart(figure: Figure, table: pd.DataFrame) -> list[Figure]:
@@ -56,8 +58,8 @@ def _title(figure: Figure) -> str:
     return f"{words.label(value)} by {words.label(category)}"
 
 
-def show_figure(figure: Figure, run: Run, table: pd.DataFrame, prefix: str) -> Shown:
-    """Draw one figure of the suite from the run's table; ``prefix`` keeps its ids apart from other figures'."""
+def show_figure(figure: Figure, run: Run, table: pd.DataFrame) -> Shown:
+    """Show one figure of the suite, from the run's table."""
     value, category = (figure.x, figure.y) if figure.kind == "point" else (figure.y, figure.x)
     title = figure.title or _title(figure)
     rows = table[table["measure"] == figure.measure]
@@ -75,11 +77,11 @@ def show_figure(figure: Figure, run: Run, table: pd.DataFrame, prefix: str) -> S
     lumped = _lumped(rows, [key for key in (category, figure.hue, figure.facet) if key], run)
     panel = Panel(figure.kind, value, category, figure.hue, figure.facet, repeats=not lumped)
     caption = f"{_caption(rows, panel, lumped)} {unsynchronized(rows)}".rstrip()
-    return Shown(title, draw(panel, rows, prefix, title), "", caption, _numbers(rows, panel))
+    return Shown(title, Drawing(title, partial(draw, panel, rows)), "", caption, _numbers(rows, panel))
 
 
 def _not_drawn(title: str, why: str) -> Shown:
-    return Shown(title, "", f"Not drawn: {why}.", "", None)
+    return Shown(title, None, f"Not drawn: {why}.", "", None)
 
 
 def _ordered(rows: pd.DataFrame, category: str, figure: Figure) -> pd.DataFrame:

@@ -10,17 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from normzoo_reports import words
-from normzoo_reports.drawing.draw import LOOK, legend
-from normzoo_reports.drawing.style import INK, Look, looks
-from normzoo_reports.drawing.svg import to_svg
+from normzoo_reports.drawing.draw import legend
+from normzoo_reports.drawing.drawing import Drawing
+from normzoo_reports.drawing.style import Look, ink, looks
 from normzoo_reports.findings.costs import kinds
 from normzoo_reports.load import records
 from normzoo_reports.tables import LAYER
@@ -39,7 +39,7 @@ class Roofline:
 
     Attributes:
         title: what is drawn.
-        svg: a panel per direction, a mark per layer and normalizer, and the line of the copy.
+        drawing: a panel per direction, a mark per layer and normalizer, and the line of the copy.
         caption: how to read it.
         normalizers: the columns of the table.
         rows: for each layer its name, its size in MB, and by normalizer what it achieves in GB/s.
@@ -47,7 +47,7 @@ class Roofline:
     """
 
     title: str
-    svg: str
+    drawing: Drawing
     caption: str
     normalizers: tuple[str, ...]
     rows: tuple[tuple[str, str, tuple[str, ...]], ...]
@@ -65,7 +65,7 @@ def rooflines(table: pd.DataFrame) -> tuple[list[Roofline], list[Roofline]]:
     for number, group in enumerate(groups):
         for kind, rows in kinds(group, "throughput"):
             told = words.condition(records(rows)[0], keys)
-            drawn[min(number, 1)].append(_roofline(rows, kind, f"r{number}-{kind}", told))
+            drawn[min(number, 1)].append(_roofline(rows, kind, told))
     return drawn[0], drawn[1]
 
 
@@ -81,7 +81,7 @@ def _groups(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
         yield group
 
 
-def _roofline(rows: pd.DataFrame, kind: str, prefix: str, more: str) -> Roofline:
+def _roofline(rows: pd.DataFrame, kind: str, more: str) -> Roofline:
     keys = ["direction", "input_mb", *LAYER, "normalizer"]
     points = rows.groupby(keys, sort=False)["gb_per_s"].mean().reset_index()
     roof = float(rows["copy_gb_per_s"].median())
@@ -98,7 +98,8 @@ def _roofline(rows: pd.DataFrame, kind: str, prefix: str, more: str) -> Roofline
     repeats = rows["repeat"].nunique()
     caption += f" Marks are means over {repeats} repeats." if repeats > 1 else ""
     names = tuple(dict.fromkeys(str(name) for name in points["normalizer"]))
-    return Roofline(title, _drawn(points, roof, prefix, title), caption, names, tuple(_numbers(points, names)))
+    drawing = Drawing(title, partial(_drawn, points, roof))
+    return Roofline(title, drawing, caption, names, tuple(_numbers(points, names)))
 
 
 def _numbers(points: pd.DataFrame, names: tuple[str, ...]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
@@ -109,23 +110,22 @@ def _numbers(points: pd.DataFrame, names: tuple[str, ...]) -> Iterator[tuple[str
         yield words.condition(first, ["direction", *LAYER]), words.digits(first["input_mb"]), cells
 
 
-def _drawn(points: pd.DataFrame, roof: float, prefix: str, title: str) -> str:
+def _drawn(points: pd.DataFrame, roof: float) -> Figure:
     directions = list(dict.fromkeys(points["direction"]))
     series = looks("normalizer", dict.fromkeys(map(words.show_value, points["normalizer"])))
-    with mpl.rc_context(LOOK):
-        figure = Figure(figsize=(6.8, 3.4), layout="constrained")
-        axes = figure.subplots(1, len(directions), sharex=True, sharey=True, squeeze=False)[0]
-        for ax, direction in zip(axes, directions, strict=True):
-            _panel(ax, points[points["direction"] == direction], roof, series)
-            ax.set_title(direction, loc="left")
-            ax.set_xlabel(words.label("input_mb"))
-        axes[0].set_ylabel(words.label("gb_per_s"))
-        copy = f"copy\n{words.digits(roof)}"
-        axes[-1].annotate(copy, (1.02, roof), xycoords=("axes fraction", "data"), va="center", size=8)
-        for axis, ends in ((axes[0].xaxis, axes[0].get_xlim()), (axes[0].yaxis, axes[0].get_ylim())):
-            axis.set_major_locator(LogLocator(subs=(1.0,) if ends[1] / ends[0] > 100 else (1.0, 2.0, 5.0)))
-        legend(figure, series, "scatter")
-        return to_svg(figure, prefix, title)
+    figure = Figure(figsize=(6.8, 3.4), layout="constrained")
+    axes = figure.subplots(1, len(directions), sharex=True, sharey=True, squeeze=False)[0]
+    for ax, direction in zip(axes, directions, strict=True):
+        _panel(ax, points[points["direction"] == direction], roof, series)
+        ax.set_title(direction, loc="left")
+        ax.set_xlabel(words.label("input_mb"))
+    axes[0].set_ylabel(words.label("gb_per_s"))
+    copy = f"copy\n{words.digits(roof)}"
+    axes[-1].annotate(copy, (1.02, roof), xycoords=("axes fraction", "data"), va="center", size=8)
+    for axis, ends in ((axes[0].xaxis, axes[0].get_xlim()), (axes[0].yaxis, axes[0].get_ylim())):
+        axis.set_major_locator(LogLocator(subs=(1.0,) if ends[1] / ends[0] > 100 else (1.0, 2.0, 5.0)))
+    legend(figure, series, "scatter")
+    return figure
 
 
 def _panel(ax: Axes, points: pd.DataFrame, roof: float, series: dict[str, Look]) -> None:
@@ -133,10 +133,10 @@ def _panel(ax: Axes, points: pd.DataFrame, roof: float, series: dict[str, Look])
     for name, look in series.items():
         own = points[points["normalizer"] == name]
         ax.plot(
-            own["input_mb"], own["gb_per_s"], color=look.stand_in, marker=look.marker, linestyle="none",
+            own["input_mb"], own["gb_per_s"], color=look.colour, marker=look.marker, linestyle="none",
             markersize=6.5, markeredgewidth=0,
         )  # fmt: skip
-    ax.axhline(roof, color=INK, linewidth=1.2)
+    ax.axhline(roof, color=ink(), linewidth=1.2)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda tick, _: words.digits(tick)))
         axis.set_minor_formatter(NullFormatter())

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from normzoo_reports import words
-from normzoo_reports.drawing.draw import LOOK
-from normzoo_reports.drawing.style import INK
-from normzoo_reports.drawing.svg import to_svg
+from normzoo_reports.drawing.drawing import Drawing
+from normzoo_reports.drawing.style import ink
 from normzoo_suites import Record, Run
 
 _WAYS = ("draw", "split", "dealing", "ranks")
@@ -28,7 +27,7 @@ class Picture:
 
     Attributes:
         name: the way of splitting, in words.
-        svg: a dot per row and class, its area the class's share of the row's samples.
+        drawing: a dot per row and class, its area the class's share of the row's samples.
         row: what a row is: a ``rank``, a ``part`` of a step, or a whole ``step``.
         rows: the counts, a row's name first.
         classes: how many classes the counts have.
@@ -37,7 +36,7 @@ class Picture:
     """
 
     name: str
-    svg: str
+    drawing: Drawing
     row: str
     rows: tuple[tuple[str, tuple[int, ...]], ...]
     classes: int
@@ -51,14 +50,14 @@ def pictures(run: Run) -> list[Picture]:
         record = run.records.get(cell.id)
         if record is not None and record.split.get("labels") and cell.same_as is None:
             found.setdefault(_name(record.settings), record)
-    return [_picture(name, record, f"s{number}") for number, (name, record) in enumerate(found.items(), start=1)]
+    return [_picture(name, record) for name, record in found.items()]
 
 
 def _name(settings: dict[str, Any]) -> str:
     return words.condition(settings, _WAYS)
 
 
-def _picture(name: str, record: Record, prefix: str) -> Picture:
+def _picture(name: str, record: Record) -> Picture:
     labels: list[list[int]] = record.split["labels"]
     told = [f"Seed {record.settings.get('seed')}", f"manifest {record.split.get('manifest', '–')}"]
     told += [str(record.split["note"])] if record.split.get("note") else []
@@ -68,10 +67,11 @@ def _picture(name: str, record: Record, prefix: str) -> Picture:
     sizes = sorted(map(sum, labels))
     if sizes[0] != sizes[-1]:  # dots show shares, not amounts
         told.append(f"from {words.count(sizes[0], 'sample')} to {sizes[-1]:,} a {row}")
-    return Picture(name, _drawn(labels[:_ROWS], row, prefix, name), row, rows, len(labels[0]), "; ".join(told) + ".")
+    drawing = Drawing(f"Samples by class and {row}: {name}", partial(_drawn, labels[:_ROWS], row))
+    return Picture(name, drawing, row, rows, len(labels[0]), "; ".join(told) + ".")
 
 
-def _drawn(labels: list[list[int]], row: str, prefix: str, title: str) -> str:
+def _drawn(labels: list[list[int]], row: str) -> Figure:
     sizes = [max(1, sum(counts)) for counts in labels]
     dots = pd.DataFrame(
         [
@@ -82,14 +82,13 @@ def _drawn(labels: list[list[int]], row: str, prefix: str, title: str) -> str:
         ],
         columns=[row, "class", "share"],
     )
-    with mpl.rc_context(LOOK):
-        figure = Figure(figsize=(6.8, 0.7 + 0.24 * len(labels)), layout="constrained")
-        ax = figure.subplots()
-        sns.scatterplot(
-            dots, x="class", y=row, size="share", sizes=(0, _LARGEST), size_norm=(0, 1), color=INK, linewidth=0,
-            legend=False, ax=ax,
-        )  # fmt: skip
-        ax.set(xlim=(-0.6, len(labels[0]) - 0.4), ylim=(len(labels) - 0.4, -0.6), xlabel="class", ylabel=row)
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=12))
-        return to_svg(figure, prefix, f"Samples by class and {row}: {title}")
+    figure = Figure(figsize=(6.8, 0.7 + 0.24 * len(labels)), layout="constrained")
+    ax = figure.subplots()
+    sns.scatterplot(
+        dots, x="class", y=row, size="share", sizes=(0, _LARGEST), size_norm=(0, 1), color=ink(), linewidth=0,
+        legend=False, ax=ax,
+    )  # fmt: skip
+    ax.set(xlim=(-0.6, len(labels[0]) - 0.4), ylim=(len(labels) - 0.4, -0.6), xlabel="class", ylabel=row)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=12))
+    return figure

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from markupsafe import Markup
 
 from normzoo_reports import words
 from normzoo_reports.drawing import style
+from normzoo_reports.drawing.drawing import Drawing
 from normzoo_suites import SuiteError
 
 
-def fill(template: str, context: Mapping[str, Any]) -> str:
+def fill(template: str, context: dict[str, Any]) -> str:
     """Give the page that a file under `templates/` makes of these values; every page extends `base.html.j2`."""
-    return _environment().get_template(template).render(context)
+    return _environment().get_template(template).render(context | {"drawings": itertools.count(1)})
 
 
 def write(page: str, out: Path) -> Path:
@@ -45,6 +47,7 @@ def write(page: str, out: Path) -> Path:
     return out
 
 
+@cache  # compiling the templates takes longer than filling most of them
 def _environment() -> jinja2.Environment:
     folder = resources.files("normzoo_reports") / "templates"
     environment = jinja2.Environment(
@@ -54,8 +57,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # figures are our own markup with their texts escaped by the XML writer; all else is escaped by the template
-    environment.filters.update(drawn=Markup, swatch=_swatch, count=words.count, breakable=_breakable)
+    environment.filters.update(drawn=_drawn, swatch=_swatch, count=words.count, breakable=_breakable)
     environment.globals.update(
         label=words.label,
         status_words=words.STATUS,
@@ -64,6 +66,12 @@ def _environment() -> jinja2.Environment:
         dark=style.variables(style.DARK),
     )
     return environment
+
+
+@jinja2.pass_context
+def _drawn(context: jinja2.runtime.Context, drawing: Drawing) -> Markup:
+    """Draw with ids of its own. Not escaped again: it is our own markup, with texts escaped by the XML writer."""
+    return Markup(drawing.svg(f"d{next(context['drawings'])}"))
 
 
 def _swatch(normalizer: str) -> str:

@@ -1,0 +1,53 @@
+"""All figures of a run, as they stand on its page, as files for papers and slides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from normzoo_reports.drawing.drawing import Drawing, Format
+from normzoo_reports.drawing.figures import show_figures
+from normzoo_reports.drawing.roofline import rooflines
+from normzoo_reports.drawing.splits import pictures
+from normzoo_reports.load import load_frame
+from normzoo_suites import Run, SuiteError
+
+
+def drawings(run: Run) -> Iterator[Drawing]:
+    """Give every drawing of the run's page, in its order."""
+    table = load_frame(run)
+    for shown in show_figures(run, table):
+        if shown.drawing is not None:
+            yield shown.drawing
+    for picture in pictures(run):
+        yield picture.drawing
+    for group in rooflines(table):
+        for roofline in group:
+            yield roofline.drawing
+
+
+def save(run: Run, to: Path, format_: Format) -> list[Path]:
+    """Write every drawing of a run into a folder, named by its number and its title.
+
+    Raises:
+        SuiteError: when the run has none, or a file cannot be written.
+
+    """
+    found = list(drawings(run))
+    if not found:
+        raise SuiteError(f"{run.folder} has nothing to draw: its suite has no figures that its records can fill")
+    files = []
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        for number, drawing in enumerate(found, start=1):
+            files.append(to / f"{number:02d}_{_plain(drawing.title)}.{format_}")
+            drawing.save(files[-1], format_)
+    except OSError as error:
+        raise SuiteError(f"cannot write figures to {to}: {error.strerror or error}; name another folder") from None
+    return files
+
+
+def _plain(title: str) -> str:
+    """Make a file's name of a title: every file system takes it, and LaTeX too."""
+    return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")[:60] or "figure"
