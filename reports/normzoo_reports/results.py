@@ -32,6 +32,7 @@ class Estimate:
         diverged: how many of them diverged and count with chance accuracy.
         absent: how many cells of this condition gave no value.
         same_as: the cell that is the same computation by design, in words, or empty.
+        cells: the ids of the cells that it sums up.
 
     """
 
@@ -44,6 +45,7 @@ class Estimate:
     diverged: int = 0
     absent: int = 0
     same_as: str = ""
+    cells: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:

@@ -41,6 +41,7 @@ def estimate(rows: pd.DataFrame, metric: str) -> Estimate | str:
             "sample",
             absent=len(rows) - 1,
             same_as=same,
+            cells=(str(first["id"]),),
         )
     counted = replicates(measured)
     repeats = measured[counted].nunique() == len(values)
@@ -56,6 +57,7 @@ def estimate(rows: pd.DataFrame, metric: str) -> Estimate | str:
         diverged=int((measured["status"] == "diverged").sum()),
         absent=len(rows) - len(measured),
         same_as=same,
+        cells=tuple(map(str, measured["id"])),
     )
 
 
@@ -98,7 +100,8 @@ def over_layers(rows: pd.DataFrame, metric: str) -> Estimate | str:
     # of 2 and 1/2 the geometric mean is 1, as it should be
     mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))
     low, high = (min(ratios), max(ratios)) if len(ratios) > 1 else (None, None)
-    return Estimate(metric, mean, low, high, len(ratios), "layer", absent=len(rows) - len(timed))
+    cells = tuple(map(str, timed["id"]))
+    return Estimate(metric, mean, low, high, len(ratios), "layer", absent=len(rows) - len(timed), cells=cells)
 
 
 def unsynchronized(rows: pd.DataFrame) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from normzoo_reports import words
-from normzoo_reports.drawing.draw import Panel, draw
+from normzoo_reports.drawing.draw import draw
 from normzoo_reports.drawing.drawing import Drawing
+from normzoo_reports.drawing.panels import Panel
 from normzoo_reports.findings.costs import APART, kinds
 from normzoo_reports.findings.readings import once
 from normzoo_reports.load import records, replicates, telling_apart

@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 from normzoo_reports import words
 from normzoo_reports.drawing.draw import legend
 from normzoo_reports.drawing.drawing import Drawing
+from normzoo_reports.drawing.marks import tag
 from normzoo_reports.drawing.style import Look, ink, looks
 from normzoo_reports.findings.costs import kinds
 from normzoo_reports.load import records
@@ -132,10 +133,11 @@ def _panel(ax: Axes, points: pd.DataFrame, roof: float, series: dict[str, Look])
     ax.set(xscale="log", yscale="log")
     for name, look in series.items():
         own = points[points["normalizer"] == name]
-        ax.plot(
+        (line,) = ax.plot(
             own["input_mb"], own["gb_per_s"], color=look.colour, marker=look.marker, linestyle="none",
             markersize=6.5, markeredgewidth=0,
         )  # fmt: skip
+        tag(line, name)
     ax.axhline(roof, color=ink(), linewidth=1.2)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda tick, _: words.digits(tick)))

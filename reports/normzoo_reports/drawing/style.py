@@ -56,6 +56,11 @@ PAPER = Colours(LIGHT, "#1d2126", "#d3d7dc")
 _in_use = ContextVar("colours", default=PAGE)
 
 
+def on_paper() -> bool:
+    """Whether a file of its own is being drawn, and not a part of a page."""
+    return _in_use.get() is PAPER
+
+
 def ink() -> str:
     """Give the colour of words and of lines that matter, of what is being drawn."""
     return _in_use.get().ink
@@ -136,7 +141,7 @@ def variables(palette: tuple[str, ...]) -> str:
     return " ".join(f"--series-{slot}: {colour};" for slot, colour in enumerate(palette))
 
 
-def on_page() -> dict[str, str]:
+def of_page() -> dict[str, str]:
     """Map every stand-in to what the page calls it."""
     series = {colour: f"var(--series-{slot})" for slot, colour in enumerate(PAGE.series)}
     return series | {PAGE.ink: "currentColor", PAGE.faint: "var(--faint)"}

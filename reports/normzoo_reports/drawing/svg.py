@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
 
-from normzoo_reports.drawing.style import on_page
+from normzoo_reports.drawing.marks import untag
+from normzoo_reports.drawing.style import of_page
 
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
@@ -29,6 +30,9 @@ def to_svg(figure: Figure, prefix: str, title: str) -> str:
         for child in list(element):
             if child.tag.endswith("metadata"):
                 element.remove(child)
+        element.tag = element.tag.rpartition("}")[2]
+    for element in list(root.iter()):
+        untag(element)
         _clean(element, prefix)
     for key in ("version", "width", "height"):
         root.attrib.pop(key, None)
@@ -39,7 +43,6 @@ def to_svg(figure: Figure, prefix: str, title: str) -> str:
 
 def _clean(element: ElementTree.Element, prefix: str) -> None:
     # inline in HTML neither namespaces nor `xlink:` are needed, and the page holds no address at all
-    element.tag = element.tag.rpartition("}")[2]
     given = list(element.attrib.items())
     element.attrib.clear()
     for key, value in given:
@@ -52,6 +55,6 @@ def _clean(element: ElementTree.Element, prefix: str) -> None:
 
 
 def _coloured(markup: str) -> str:
-    for stand_in, colour in on_page().items():
+    for stand_in, colour in of_page().items():
         markup = markup.replace(stand_in, colour)
     return markup
