@@ -87,7 +87,7 @@ def test_another_file_is_refused_in_one_line(tmp_path: Path, text: str, said: st
 
 def test_a_session_stands_on_the_page_beside_the_run(file: Path, quick_run: Path, tmp_path: Path) -> None:
     page = report(quick_run, tmp_path / "page.html", [file]).read_text(encoding="utf-8")
-    section = page[page.index("Measured by pytest-benchmark") :].partition("</section>")[0]
+    section = page[page.index("<h2>Measured by pytest-benchmark") :].partition("</section>")[0]
     assert "0.50× [0.45, 0.60] nn.BatchNorm2d" in section
     assert section.count("<h3>") == 2
     assert "secret-host" not in page

@@ -99,5 +99,5 @@ def test_hostile_words_of_a_source_are_shown_and_never_obeyed(
     evil = suite.claims[0].published.model_copy(update={"on": "<script>alert</script>"})
     changed = suite.model_copy(update={"claims": [suite.claims[0].model_copy(update={"published": evil})]})
     page = report(make_tuned_run(changed)).read_text(encoding="utf-8")
-    assert "<script>" not in page
+    assert page.count("<script>") == 1  # the page's own
     assert "&lt;script&gt;alert" in page

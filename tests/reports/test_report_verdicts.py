@@ -252,7 +252,7 @@ def test_claims_that_are_not_asked_are_one_line_with_their_reasons(
 
 def test_where_every_claim_is_asked_nothing_is_said_of_others(quick_run: Path) -> None:
     assert summary(quick_run).not_asked == ""
-    assert "not asked" not in report(quick_run).read_text(encoding="utf-8")
+    assert "claims not asked" not in report(quick_run).read_text(encoding="utf-8")
 
 
 def test_a_claim_on_a_reading_that_the_command_line_switched_off_is_not_asked(

@@ -31,7 +31,8 @@ class Row:
         values: what stands in the other columns.
         notes: what the ratio rests on.
         unsynchronized: whether its time leaves out the exchange between ranks.
-        first: how many rows stand under this condition where it is the first of them, else 0.
+        cells: the ids of the cells that it sums up.
+        first: whether it is the first row under this condition.
 
     """
 
@@ -41,7 +42,8 @@ class Row:
     values: tuple[str, ...]
     notes: str
     unsynchronized: bool
-    first: int = 0
+    cells: tuple[str, ...]
+    first: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Table:
     """The rows of one kind, the settings that only they share, and what stands beside the ratio, if anything does."""
 
     name: str
+    metric: str
     shared: tuple[tuple[str, str], ...]
     spread: str
     heads: tuple[str, ...]
@@ -124,9 +127,9 @@ def _table(run: Run, rows: pd.DataFrame, kind: str, apart: Iterable[str]) -> Tab
     for name, part in rows.groupby(names, sort=False):
         groups = [group for _, group in part.groupby("normalizer", sort=False)]
         made = [_row(str(name), group, main, columns) for group in groups]
-        found += [replace(made[0], first=len(made)), *made[1:]]
+        found += [replace(made[0], first=True), *made[1:]]
     heads = tuple(column.head for column in columns)
-    return Table(asked.names.get(kind, ""), _told(rows, alone), _spread(found), heads, tuple(found))
+    return Table(asked.names.get(kind, ""), main, _told(rows, alone), _spread(found), heads, tuple(found))
 
 
 def _told(rows: pd.DataFrame, keys: Iterable[str]) -> tuple[tuple[str, str], ...]:
@@ -146,6 +149,7 @@ def _row(name: str, group: pd.DataFrame, main: str, columns: Iterable[Column]) -
         tuple(column.text(group[column.metric].dropna()) for column in columns),
         "; ".join([*notes, *([f"{throttled} throttled" if len(group) > 1 else "throttled"] if throttled else [])]),
         bool(group["unsynchronized"].any()),
+        tuple(map(str, group["id"])),
     )
 
 

@@ -21,7 +21,7 @@ from normzoo_suites import SuiteError
 
 def fill(template: str, context: dict[str, Any]) -> str:
     """Give the page that a file under `templates/` makes of these values; every page extends `base.html.j2`."""
-    return _environment().get_template(template).render(context | {"drawings": itertools.count(1)})
+    return _environment().get_template(template).render({"script": None} | context | {"drawings": itertools.count(1)})
 
 
 def write(page: str, out: Path) -> Path:

@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from normzoo_reports import words
 from normzoo_reports.digest import summarize
 from normzoo_reports.drawing import splits
-from normzoo_reports.drawing.figures import show_figures
+from normzoo_reports.drawing.figures import Shown, show_figures
 from normzoo_reports.drawing.roofline import rooflines
 from normzoo_reports.findings import protocol, speed
 from normzoo_reports.findings.benchmarks import Session
-from normzoo_reports.findings.readings import explained, readings, streams
+from normzoo_reports.findings.readings import Readings, explained, readings, streams
 from normzoo_reports.findings.tuning import tuning
 from normzoo_reports.load import load_frame
 from normzoo_reports.page import sections
+from normzoo_reports.page.contents import contents, linked
 from normzoo_reports.page.html import fill
+from normzoo_reports.page.records import detailed, filters, island
+from normzoo_reports.page.script import script
 from normzoo_reports.results import Verdict
 from normzoo_suites import Run
 from normzoo_suites.claims import seeds_needed
@@ -34,13 +37,13 @@ def render(run: Run, sessions: Sequence[Session] = ()) -> str:
         "measured": protocol.measured(run),
         "needed": seeds_needed(len(summary.verdicts)),
         "published": any(verdict.claim.published for verdict in summary.verdicts),
-        "figures": show_figures(run, table),
-        "readings": readings(run, table),
+        "figures": (figures := show_figures(run, table)),
+        "readings": (read := readings(run, table)),
         "streams": streams(run, table),
         "explained": explained(table),
         "tuning": tuning(run),
         "pictures": splits.pictures(run),
-        "costs": speed.sections(run, table),
+        "costs": (costs := speed.sections(run, table)),
         "rooflines": rooflines(table),
         "sessions": sessions,
         "problems": sections.problems(run, table),
@@ -50,8 +53,22 @@ def render(run: Run, sessions: Sequence[Session] = ()) -> str:
         "measures": set(table["measure"]),
         "ranks": protocol.ranks(run),
         "again": sections.again(run, table),
+        "detailed": detailed(run),
+        "script": script(),
+        "filters": (known := filters(table)),
+        "metrics": _metrics(figures, costs, read),
+        "island": island(run, table, known),
+        "contents": contents,
+        "linked": linked,
     }
     return fill("run/page.html.j2", context)
+
+
+def _metrics(figures: list[Shown], costs: list[speed.Section], read: list[Readings]) -> list[str]:
+    """Name the metrics that the page has tables of, each once."""
+    tables = [figure.table for figure in figures if figure.table] + [one.table for one in read]
+    found = [table.metric for table in tables] + [table.metric for section in costs for table in section.tables]
+    return list(dict.fromkeys(found))
 
 
 def _counted(statuses: Mapping[str, int], same: int) -> str:

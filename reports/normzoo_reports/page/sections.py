@@ -60,6 +60,7 @@ class Condition:
     """Everything measured under one condition: the settings that vary in the run, and each cell with what it gave."""
 
     name: str
+    normalizer: str
     settings: tuple[tuple[str, str], ...]
     cells: tuple[dict[str, Any], ...]
 
@@ -181,7 +182,8 @@ def again(run: Run, table: pd.DataFrame) -> list[Again]:
         made = []
         for name, group in rows.groupby(names, sort=False):
             cells = tuple(_cell(row, run) | {"held": held.own(str(row["id"]))} for row in records(group))
-            made.append(Condition(str(name), _told(group, [*differ, *own]), cells))
+            normalizer = str(group["normalizer"].iloc[0])
+            made.append(Condition(str(name), normalizer, _told(group, [*differ, *own]), cells))
         shared = _told(rows, [key for key in settings if key not in (*differ, *own)])
         found.append(Again(str(measure), _note(rows), shared, tuple(made)))
     return found
