@@ -13,6 +13,7 @@ import pandas as pd
 from normzoo_reports import words
 from normzoo_reports.findings.conditions import Conditions
 from normzoo_reports.load import named_replicate, records, replicates, settings_of, telling_apart, tuned
+from normzoo_reports.page.records import detailed
 from normzoo_reports.tables import conditions, unsynchronized
 from normzoo_suites import Run
 
@@ -172,6 +173,7 @@ def again(run: Run, table: pd.DataFrame) -> list[Again]:
     """Give every cell with its settings, its numbers and its command, by measure and condition.
 
     Cells that wait are left out: neither their settings nor their ids are those under which they will be measured.
+    Where the page has no room for details, no conditions are given.
     """
     found = []
     for measure, rows in table[table["status"] != "waiting"].groupby("measure", sort=False):
@@ -180,7 +182,7 @@ def again(run: Run, table: pd.DataFrame) -> list[Again]:
         own = [key for key in settings if key in tuned(run)]
         names, held = conditions(rows, differ), Conditions(run, str(measure))
         made = []
-        for name, group in rows.groupby(names, sort=False):
+        for name, group in rows.groupby(names, sort=False) if detailed(run) else ():
             cells = tuple(_cell(row, run) | {"held": held.own(str(row["id"]))} for row in records(group))
             normalizer = str(group["normalizer"].iloc[0])
             made.append(Condition(str(name), normalizer, _told(group, [*differ, *own]), cells))
