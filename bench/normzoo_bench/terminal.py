@@ -186,6 +186,11 @@ def _published(verdict: Verdict) -> str:
     return f"published: {verdict.published_text}" if verdict.published_text else ""
 
 
+def _told(verdict: Verdict) -> str:
+    said = (verdict.effect_text, verdict.reason, verdict.needed_text, _published(verdict))
+    return "; ".join(filter(None, said))
+
+
 def print_summary(console: Console, found: Summary) -> None:
     """Show what a run found: accuracy by condition, costs, claims."""
     if found.accuracy:
@@ -198,10 +203,7 @@ def print_summary(console: Console, found: Summary) -> None:
             console.print(cost.note, markup=False, highlight=False)
     if found.asked:
         console.print()
-        rows = [
-            [one.outcome, f"{one.claim.says} {'; '.join(filter(None, (one.effect_text, one.reason, _published(one))))}"]
-            for one in found.asked
-        ]
+        rows = [[one.outcome, f"{one.claim.says} {_told(one)}"] for one in found.asked]
         console.print(table("claims", ["verdict", "claim and effect"], rows))
     for line in filter(None, (found.not_asked, found.look, *found.tuning)):
         console.print(line, markup=False, highlight=False)

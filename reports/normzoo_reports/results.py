@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from normzoo_reports import words
 
 if TYPE_CHECKING:
+    from normzoo_reports.statistics.power import Needed
     from normzoo_suites import Claim
 
 Outcome = Literal["supported", "refuted", "inconclusive", "not asked"]
@@ -131,6 +132,9 @@ class Verdict:
         diverged: how many pairs hold a diverged run, which counts with chance accuracy.
         missing: why pairs have no value, and under which seeds.
         pairs_missing: how many have none.
+        differences: the claim's difference in every pair that has one, in the order of seeds.
+        needed: how many pairs would have decided an inconclusive claim, were the true differences like these; None with
+            fewer than 3 pairs, and where pairs are missing.
 
     """
 
@@ -148,6 +152,8 @@ class Verdict:
     diverged: int = 0
     missing: tuple[str, ...] = ()
     pairs_missing: int = 0
+    differences: tuple[float, ...] = ()
+    needed: Needed | None = None
 
     @property
     def effect_text(self) -> str:
@@ -162,6 +168,11 @@ class Verdict:
         )
         told = f"{words.show_change(metric, self.effect)} {spread}".rstrip() + f", n = {self.n}"
         return told + (f"; {self.diverged} of {self.n} pairs hold a diverged run" if self.diverged else "")
+
+    @property
+    def needed_text(self) -> str:
+        """How many pairs it would have needed, or nothing: "would have needed about 34 pairs to be supported"."""
+        return self.needed.text if self.needed else ""
 
     @property
     def published_effect(self) -> str:

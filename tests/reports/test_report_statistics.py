@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from normzoo_reports.findings.verdicts import hypotheses
 from normzoo_reports.statistics.signs import holm, interval, sign_flip
 from normzoo_suites.claims import seeds_needed
 
@@ -109,31 +108,3 @@ def test_holm_gives_the_worked_example() -> None:
 @pytest.mark.parametrize(("claims", "seeds"), [(1, 6), (3, 7), (6, 8), (12, 9), (25, 10)])
 def test_seeds_needed_are_those_of_the_design(claims: int, seeds: int) -> None:
     assert seeds_needed(claims) == seeds
-
-
-def decided(differences: np.ndarray, kind: str, margin: float) -> np.ndarray:
-    """For one experiment, rows of differences being claims: whether each was supported, and refuted."""
-    p = holm([p for row in differences for p in hypotheses(kind, margin, row)])
-    return np.array(p).reshape(-1, 2) <= 0.05
-
-
-@pytest.mark.parametrize("claims", [1, 6])
-@pytest.mark.parametrize(("kind", "margin", "mean"), [("higher", 0.5, 0.5), ("equal", 0.05, 0.0), ("equal", 0.5, 0.5)])
-def test_a_family_gives_a_false_verdict_in_at_most_five_percent(
-    random: np.random.Generator, kind: str, margin: float, mean: float, claims: int
-) -> None:
-    """At the margin both verdicts are false; within it, for a small margin, only the refutation is."""
-    false = 0
-    for _ in range(400):
-        found = decided(random.normal(mean, 1, (claims, 10)), kind, margin)
-        false += bool(found[:, 1].any()) if mean < margin else bool(found.any())
-    assert false / 400 < 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
-
-
-@pytest.mark.parametrize(("effect", "power"), [(1, 0.44), (2, 0.98)])
-def test_the_power_for_one_true_claim_of_six_is_the_designs(
-    random: np.random.Generator, effect: float, power: float
-) -> None:
-    means = np.array([effect, 0, 0, 0, 0, 0])[:, None]
-    hits = [decided(means + random.normal(0, 1, (6, 10)), "higher", 0.0)[0, 0] for _ in range(400)]
-    assert np.mean(hits) == pytest.approx(power, abs=4 * (power * (1 - power) / 400) ** 0.5 + 0.01)

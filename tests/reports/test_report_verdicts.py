@@ -73,6 +73,27 @@ def test_a_claim_that_scatters_around_its_margin_is_inconclusive(judged: Any) ->
     assert "Holm" in found.reason
 
 
+def test_an_inconclusive_claim_says_how_many_pairs_it_would_have_needed_on_the_page_and_first_of_all(
+    make_run: Callable[..., Path], tiny: Callable[[int], Suite], measured: Callable[[Cell], Any]
+) -> None:
+    wild = accuracies({("batch_norm", 20): [0.98 - 0.03 * (seed % 4) + 0.02 * (seed % 3) for seed in range(10)]})
+    folder = make_run(tiny(10), lambda cell: measured(cell) | wild.get(level(cell), {}))
+    found = verdicts(folder)["two_samples_hurt"]
+    assert (found.outcome, len(found.differences)) == ("inconclusive", 10)
+    assert found.needed is not None
+    assert found.needed_text == f"would have needed about {found.needed.pairs} pairs to be supported"
+    page = report(folder).read_text(encoding="utf-8")
+    assert page.count(found.needed_text) == 2
+    assert page.index(found.needed_text) < page.index("<main>")
+
+
+@pytest.mark.parametrize("status", ["ok", "crashed"])
+def test_a_claim_that_is_decided_or_lacks_a_pair_says_nothing_of_pairs_needed(judged: Any, status: str) -> None:
+    change = {} if status == "ok" else {("batch_norm", 20, 3): {"status": status, "reason": "it broke", "metrics": {}}}
+    found = judged(change)["two_samples_hurt"]
+    assert (found.needed, found.needed_text) == (None, "")
+
+
 def test_too_few_seeds_are_inconclusive_and_the_needed_number_is_named(judged: Any) -> None:
     found = judged(seeds=6)["two_samples_hurt"]
     assert found.outcome == "inconclusive"

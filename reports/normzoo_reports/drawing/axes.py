@@ -22,13 +22,14 @@ def name_axes(ax: Axes, across: str, up: str) -> None:
     ax.set_ylabel("\n".join(words.broken(_named(up), _UP)))
     for name, axis in ((across, ax.xaxis), (up, ax.yaxis)):
         if words.is_share(name):
-            axis.set_major_formatter(FuncFormatter(_points if words.is_gap(name) else _percent))
+            axis.set_major_formatter(FuncFormatter(_points if words.is_gap(name) else percent))
             low, high = axis.get_view_interval()
             if 0.25 < high - low < 1.5:  # accuracies end at 1, but what a cache holds can go far beyond the limit
                 axis.set_major_locator(MultipleLocator(0.1 if high - low < 0.75 else 0.2))
 
 
-def _percent(tick: float, _: object) -> str:
+def percent(tick: float, _: object) -> str:
+    """Mark a share in percent."""
     return f"{round(100 * tick, 6):g} %"
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from normzoo_reports.drawing.drawing import Drawing, Format
 from normzoo_reports.drawing.figures import show_figures
+from normzoo_reports.drawing.profiles import show_accuracies, show_times
+from normzoo_reports.drawing.ranks import show_rankings
 from normzoo_reports.drawing.roofline import rooflines
 from normzoo_reports.drawing.splits import pictures
 from normzoo_reports.load import load_frame
@@ -22,6 +24,10 @@ def drawings(run: Run) -> Iterator[Drawing]:
             yield shown.drawing
     for picture in pictures(run):
         yield picture.drawing
+    yield from (one.drawing for one in show_rankings(run, table) if one.drawing is not None)
+    if runs := show_accuracies(run, table):
+        yield runs.drawing
+    yield from (one.drawing for one in show_times(run, table))
     for group in rooflines(table):
         for roofline in group:
             yield roofline.drawing

@@ -18,6 +18,7 @@ import pandas as pd
 from normzoo_reports import words
 from normzoo_reports.load import MEASURED, records, waiting
 from normzoo_reports.results import Outcome, Verdict
+from normzoo_reports.statistics.power import needed
 from normzoo_reports.statistics.signs import holm, interval, sign_flip
 from normzoo_suites import Cell, Claim, Run, SuiteError
 from normzoo_suites.claim import Term
@@ -84,7 +85,8 @@ def _measure(claim: Claim, cells: list[Cell], rows: _Rows, tuned: bool) -> Verdi
     low, high = interval(pairs.differences) or (None, None)
     p_for, p_against = hypotheses(claim.is_, claim.margin, pairs.differences)
     effect = math.fsum(pairs.differences) / len(pairs.differences)
-    return replace(draft, effect=effect, low=low, high=high, raw_p_for=p_for, raw_p_against=p_against)
+    draft = replace(draft, effect=effect, low=low, high=high, differences=tuple(pairs.differences))
+    return replace(draft, raw_p_for=p_for, raw_p_against=p_against)
 
 
 def _sides(claim: Claim, cells: list[Cell]) -> _Sides:
@@ -153,8 +155,11 @@ def _decide(draft: Verdict, p_for: float, p_against: float, claims: int) -> Verd
     if draft.missing:
         return replace(draft, reason=f"{words.count(draft.pairs_missing, 'pair')} missing")
     outcome: Outcome = "supported" if p_for <= ALPHA else "refuted" if p_against <= ALPHA else "inconclusive"
-    reason = "" if outcome != "inconclusive" else _undecided(draft.n, claims)
-    return replace(draft, outcome=outcome, reason=reason, p_for=p_for, p_against=p_against)
+    decided = replace(draft, outcome=outcome, p_for=p_for, p_against=p_against)
+    if outcome != "inconclusive":
+        return decided
+    more = needed(draft.claim.is_, draft.claim.margin, draft.differences, claims)
+    return replace(decided, reason=_undecided(draft.n, claims), needed=more)
 
 
 def _undecided(n: int, claims: int) -> str:

@@ -8,6 +8,8 @@ from normzoo_reports import words
 from normzoo_reports.digest import summarize
 from normzoo_reports.drawing import splits
 from normzoo_reports.drawing.figures import Shown, show_figures
+from normzoo_reports.drawing.profiles import show_accuracies, show_times
+from normzoo_reports.drawing.ranks import show_rankings
 from normzoo_reports.drawing.roofline import rooflines
 from normzoo_reports.findings import protocol, speed
 from normzoo_reports.findings.benchmarks import Session
@@ -20,6 +22,7 @@ from normzoo_reports.page.html import fill
 from normzoo_reports.page.records import detailed, filters, island
 from normzoo_reports.page.script import script
 from normzoo_reports.results import Verdict
+from normzoo_reports.statistics.power import POWER
 from normzoo_suites import Run
 from normzoo_suites.claims import seeds_needed
 
@@ -36,11 +39,16 @@ def render(run: Run, sessions: Sequence[Session] = ()) -> str:
         "found": _found(summary.verdicts),
         "measured": protocol.measured(run),
         "needed": seeds_needed(len(summary.verdicts)),
+        "estimated": any(verdict.needed for verdict in summary.verdicts),
+        "power": POWER,
         "published": any(verdict.claim.published for verdict in summary.verdicts),
         "figures": (figures := show_figures(run, table)),
         "readings": (read := readings(run, table)),
         "streams": streams(run, table),
         "explained": explained(table),
+        "rankings": show_rankings(run, table),
+        "of_accuracies": show_accuracies(run, table),
+        "of_times": show_times(run, table),
         "tuning": tuning(run),
         "pictures": splits.pictures(run),
         "costs": (costs := speed.sections(run, table)),
