@@ -117,7 +117,12 @@ def _caption(rows: pd.DataFrame, panel: Panel, lumped: list[str]) -> str:
         return f"Marks are means over cells that differ in {', '.join(lumped)}, and so have no interval."
     counted = replicates(rows)
     if f"{panel.value}_p10" in rows and rows[counted].nunique() == 1:
-        return "Marks are medians of one process's samples, lines span their 10th to 90th percentile."
+        medians = "Marks are medians of one process's samples"
+        # only points have a line of their own; lines and bars would hide their neighbours'
+        drawn = (
+            "lines span their 10th to 90th percentile" if panel.kind == "point" else "the table has their percentiles"
+        )
+        return f"{medians}, {drawn}."
     if rows[counted].nunique() == 1:
         return "Each mark is the value of one cell."
     return f"Marks are means over {counted}s, lines their 95 % intervals (each for itself; none below 6 {counted}s)."
