@@ -53,6 +53,8 @@ def _print_counts(console: Console, plan: Plan, finished: Mapping[str, Record]) 
     for reason in dict.fromkeys(cell.skip for cell in skipped):
         who = [cell.settings.normalizer for cell in skipped if cell.skip == reason]
         _print_line(console, f"  skipped ×{len(who)}: {', '.join(dict.fromkeys(who))}: {reason}")
+    if skipped and len(skipped) == len(plan.cells) and not plan.waiting:
+        _print_line(console, "  so nothing of it can be measured here")
 
 
 def _print_seeds(console: Console, plan: Plan) -> None:

@@ -97,6 +97,10 @@ def _keys(place: Place) -> Iterable[str]:
     return [field.alias or name for name, field in table.model_fields.items()]
 
 
+_MEANT = {"dtype": "precision", "precision": "dtype", "local_batch": "ranks", "epoch": "epochs"}
+"""What is called otherwise: a layer has a dtype, a model, which computes in several, a precision."""
+
+
 def change_suite(
     suite: Suite,
     settings: Mapping[str, str] | None = None,
@@ -141,7 +145,8 @@ def change_suite(
         if key == "seed" and seeds is not None and "repeat" in known and key not in known:
             raise SuiteError(f"suite {suite.name} trains nothing, and has no seeds; --repeats says how many processes")
         if key not in known:
-            raise SuiteError(f"unknown setting {key!r} in suite {suite.name}; {suggest(key, known)}")
+            meant = f"did you mean {_MEANT[key]!r}? " if _MEANT.get(key) in known else ""
+            raise SuiteError(f"unknown setting {key!r} in suite {suite.name}; {meant}{suggest(key, known)}")
     select = change_select(suite, replaced, tune)
     grids = [_change_grid(grid, replaced, add_normalizers, select.grid if select else ()) for grid in suite.grids]
     changed = suite.model_copy(update={"grids": grids, "select": select})

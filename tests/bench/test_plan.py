@@ -98,6 +98,8 @@ def test_a_cell_that_is_the_same_as_another_brings_that_one_along():
         ({"settings": {"learning_rate": "1e300"}}, "learning_rate: must be a number"),
         ({"settings": {"dataset": "digit s"}}, "unknown data set 'digit s'"),
         ({"settings": {"model": "mpl"}}, "unknown model 'mpl'; did you mean 'mlp'"),
+        ({"settings": {"model": "resnet18"}}, "unknown model 'resnet18'; .*; timm has one: timm/resnet18"),
+        ({"settings": {"precision": "bf16"}, "suite": "throughput"}, "did you mean 'dtype'"),
         ({"settings": {"model": "timm/test_resnt"}}, "timm has no model 'test_resnt'; did you mean timm/test_resnet"),
         ({"settings": {"model": "timm/test_vit"}}, "the model timm/test_vit cannot|timm/test_vit cannot be built"),
         ({"settings": {"rank": "1"}}, "unknown setting 'rank' .*did you mean 'ranks'"),

@@ -11,6 +11,13 @@ from normzoo_bench.errors import UsageError
 from normzoo_bench.models.registry import Shape
 
 
+def hint(name: str) -> str:
+    """Say that timm has a model of a name that was written without ``timm/``, or nothing."""
+    import timm
+
+    return f"; timm has one: timm/{name}" if timm.is_model(name) else ""
+
+
 def build_from_timm(name: str, shape: Shape, classes: int) -> nn.Module:
     """Build timm's model of this name for images of (C, H, W), with fresh weights.
 
