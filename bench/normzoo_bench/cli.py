@@ -23,8 +23,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Compare normalization layers: their accuracy and their speed, on your model, your data and your machine.",
 )
-out_console = Console(highlight=False)
-err_console = Console(stderr=True, highlight=False)
+out_console = Console(highlight=False, emoji=False)
+err_console = Console(stderr=True, highlight=False, emoji=False)
 
 Load = Annotated[
     list[str] | None, typer.Option("--load", help="A Python file with normalizers; may stand several times.")
@@ -246,6 +246,39 @@ def figures(
 
     for file in write(run, to, format_.value):
         out_console.print(f"wrote {file}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="The run folder that is the baseline.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="The run folder that is held against it.")],
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-on",
+            metavar="METRIC:LIMIT",
+            help="Exit with 3 when METRIC got worse by more: test_accuracy:-0.5pp, step_ms:+5%, peak_mib:+10; "
+            "may stand several times.",
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it as one HTML file, too.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="List what did not change as well.")] = False,
+    load: Load = None,
+    as_json: Json = False,
+) -> None:
+    """Say what changed from run A to run B; exit code 3 when a --fail-on finds a regression."""
+    from normzoo_bench.compare_table import print_comparison, print_rulings
+    from normzoo_reports import compare as hold
+
+    found = hold(a, b, fail_on or (), output)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        print_comparison(out_console, found, everything)
+        if output is not None:
+            out_console.print(f"page: {output}", markup=False, soft_wrap=True)
+        print_rulings(out_console, found)
+    raise typer.Exit(3 if found.regressed else 0)
 
 
 @app.command()

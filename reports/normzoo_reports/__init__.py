@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from normzoo_reports.comparing.comparison import Comparison
 from normzoo_reports.results import Estimate, Pivot, Summary, Verdict
 
-__all__ = ["Estimate", "Pivot", "Summary", "Verdict", "figures", "report", "summary"]
+__all__ = ["Comparison", "Estimate", "Pivot", "Summary", "Verdict", "compare", "figures", "report", "summary"]
 
 
 def report(run: str | Path, out: str | Path | None = None, benchmarks: Iterable[str | Path] = ()) -> Path:
@@ -77,3 +78,32 @@ def summary(run: str | Path) -> Summary:
     from normzoo_reports.digest import read, summarize
 
     return summarize(read(run))
+
+
+def compare(a: str | Path, b: str | Path, fail_on: Iterable[str] = (), out: str | Path | None = None) -> Comparison:
+    """Compare two run folders cell by cell, and render the comparison as one HTML file where it is asked for.
+
+    Cells pair by id: the same measure, protocol and settings, seed or repeat among them.
+
+    Args:
+        a: the run folder that is the baseline.
+        b: the run folder that is held against it.
+        fail_on: limits such as "test_accuracy:-0.5pp" (points), "step_ms:+5%" (of A's value) or "peak_mib:+10" (in the
+            metric's unit); the sign is the direction that is bad. ``regressed`` says whether one is broken.
+        out: where the page goes; there is none unless told.
+
+    Raises:
+        SuiteError: when one is no run folder or has no readable record; when the two are of different protocols, were
+            measured on different data under the same name, or share no cell; when a limit is none, or nothing in A can
+            be held against it; and when the page cannot be written.
+
+    """
+    from normzoo_reports.comparing.side_by_side import side_by_side
+
+    found = side_by_side(a, b, fail_on)
+    if out is not None:
+        from normzoo_reports.comparing.page import render
+        from normzoo_reports.page.html import write
+
+        write(render(found), Path(out))
+    return found

@@ -14,7 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-from normzoo_reports import report
+from normzoo_reports import compare, report
 from normzoo_suites import Cell, Suite, read_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -232,3 +232,22 @@ def test_hostile_names_reach_the_script_as_text(
     assert page.locator("#filters .toggle", has_text=evil).count() == 1
     page.locator("#filters .toggle", has_text=evil).click()
     assert page.locator("#shown").inner_text().startswith("2 of 3")
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_axe_finds_no_violation_in_a_comparison_and_nothing_overflows(
+    visit: Callable[..., Page], make_run: Any, tiny: Any, measured: Any, tmp_path: Path, viewport: Any
+) -> None:
+    def lower(cell: Cell) -> dict[str, Any]:
+        told = measured(cell)
+        told["metrics"]["test_accuracy"] -= 0.01 * cell.settings.replicate
+        return told | {"environment": {"torch": "3.0"}}
+
+    a, b = make_run(tiny(6), measured, name="a"), make_run(tiny(6), lower, name="b")
+    compare(a, b, ["test_accuracy:-0.5pp"], tmp_path / "compare.html")
+    page = visit(tmp_path / "compare.html", viewport=viewport)
+    for folded in page.locator("main details").all():
+        folded.evaluate("one => one.open = true")
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["target"]) for one in found] == []
+    assert overflow(page) <= 0
