@@ -58,7 +58,7 @@ def run_plan(plan: Plan, folder: Path, options: Options | None = None, console: 
         UsageError: when the folder cannot be used.
 
     """
-    options, console = options or Options(), console or Console(stderr=True)
+    options, console = options or Options(), console or Console(stderr=True, emoji=False)
     store = Store(folder)
     store.open(plan)
     work = _Work(plan, store, options, console)
