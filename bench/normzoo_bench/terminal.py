@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from normzoo.contract import Finding
     from normzoo_bench.commands import RunStatus
     from normzoo_reports import Estimate, Pivot, Summary
-    from normzoo_reports.results import Verdict
+    from normzoo_reports.results import Overview, Verdict
     from normzoo_suites import Suite
     from normzoo_suites.select import Select
 
@@ -191,8 +191,20 @@ def _told(verdict: Verdict) -> str:
     return "; ".join(filter(None, said))
 
 
+def _print_overview(console: Console, found: Overview) -> None:
+    if found.sentences:
+        console.print()
+        console.print("what was found", style="bold", markup=False, highlight=False)
+    for sentence in found.sentences:
+        console.print(sentence.whole, markup=False, highlight=False)
+    if found.more:
+        console.print(f"and {len(found.more)} more, which the report tells", markup=False, highlight=False)
+    for line in found.how if found.sentences else ():
+        console.print(line, style="dim", markup=False, highlight=False)
+
+
 def print_summary(console: Console, found: Summary) -> None:
-    """Show what a run found: accuracy by condition, costs, claims."""
+    """Show what a run found: accuracy by condition, costs, the same in sentences, claims."""
     if found.accuracy:
         _print_parts(console, found.accuracy)
     for cost, after in itertools.zip_longest(found.costs, found.costs[1:]):
@@ -201,6 +213,7 @@ def print_summary(console: Console, found: Summary) -> None:
         _print_parts(console, cost.table, title=False)
         if cost.note and (after is None or after.note != cost.note):  # once below all tables that it holds for
             console.print(cost.note, markup=False, highlight=False)
+    _print_overview(console, found.overview)
     if found.asked:
         console.print()
         rows = [[one.outcome, f"{one.claim.says} {_told(one)}"] for one in found.asked]

@@ -8,12 +8,13 @@ import pandas as pd
 
 from normzoo_reports import words
 from normzoo_reports.findings.costs import costs
-from normzoo_reports.findings.readings import once
+from normzoo_reports.findings.levels import levels
+from normzoo_reports.findings.overview import overview
 from normzoo_reports.findings.tuning import headlines
 from normzoo_reports.findings.verdicts import judge
-from normzoo_reports.load import load_frame, telling_apart, waiting
+from normzoo_reports.load import load_frame, waiting
 from normzoo_reports.results import Pivot, Summary
-from normzoo_reports.tables import conditions, pivot
+from normzoo_reports.tables import pivot
 from normzoo_suites import Run, SuiteError, read_run
 
 
@@ -46,14 +47,11 @@ def summarize(run: Run, table: pd.DataFrame | None = None) -> Summary:
         tuning=headlines(run),
         statuses={str(status): int(count) for status, count in own["status"].value_counts().items()},
         same=len(table) - len(own),
+        overview=overview(run, table),
     )
 
 
 def accuracy(run: Run, table: pd.DataFrame) -> Pivot | None:
     """Give accuracy on the test part, or on what ``evaluate_on`` names, by normalizer and condition, or None."""
-    rows = table[table["measure"] == "accuracy"]
-    if rows.empty:
-        return None
-    metric = "validation_accuracy" if set(rows["evaluate_on"]) == {"validation"} else "test_accuracy"
-    rows = once(rows, metric, run)
-    return pivot(rows, metric, "normalizer", conditions(rows, telling_apart(rows, run)))
+    found = levels(run, table)
+    return pivot(found[0], found[1], "normalizer", found[2]) if found else None

@@ -114,6 +114,43 @@ class Headline:
 
 
 @dataclass(frozen=True)
+class Sentence:
+    """One thing that a run found, in words.
+
+    Attributes:
+        where: the conditions or the table that it holds for, or empty.
+        text: what was found there.
+        section: the id of the page's section with the numbers, ``found`` where they stand beside all sentences.
+
+    """
+
+    where: str
+    text: str
+    section: str
+
+    @property
+    def whole(self) -> str:
+        """Both in one line."""
+        return f"{self.where}: {self.text}" if self.where else self.text
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What a run found, in a few sentences: which normalizer, by how much, how sure.
+
+    Attributes:
+        sentences: what stands on the first screen.
+        more: what has no room there.
+        how: what a reader must know of them: what was compared and corrected, one line each.
+
+    """
+
+    sentences: tuple[Sentence, ...] = ()
+    more: tuple[Sentence, ...] = ()
+    how: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What a run says of one claim.
 
@@ -231,6 +268,7 @@ class Summary:
             tried, and cells that wait.
         statuses: cells by what became of them, without those that are the same computation as another by design.
         same: how many those are.
+        overview: what was found, in sentences.
 
     """
 
@@ -243,6 +281,7 @@ class Summary:
     tuning: tuple[str, ...]
     statuses: dict[str, int]
     same: int
+    overview: Overview = Overview()
 
     @property
     def asked(self) -> tuple[Verdict, ...]:
@@ -250,11 +289,19 @@ class Summary:
         return tuple(verdict for verdict in self.verdicts if verdict.outcome != "not asked")
 
     @property
+    def unasked(self) -> tuple[Verdict, ...]:
+        """The verdicts on the others."""
+        return tuple(verdict for verdict in self.verdicts if verdict.outcome == "not asked")
+
+    @property
     def not_asked(self) -> str:
-        """The other claims in one line, with reasons: "2 claims not asked: a, b (… matches no cell)"; empty without."""
+        """The other claims in one line, with reasons: "2 claims not asked: a, b (a side matches no cell)"; or empty.
+
+        Which side of which claim it is fills pages where a run was narrowed; the reason of each verdict has it.
+        """
         whose: dict[str, list[str]] = {}
-        for verdict in self.verdicts:
-            if verdict.outcome == "not asked":
-                whose.setdefault(verdict.reason, []).append(verdict.claim.id)
+        for verdict in self.unasked:
+            side, brace, why = verdict.reason.rpartition("} ")
+            whose.setdefault(f"a side {why}" if side or brace else why, []).append(verdict.claim.id)
         told = "; ".join(f"{', '.join(ids)} ({reason})" for reason, ids in whose.items())
-        return f"{words.count(len(self.verdicts) - len(self.asked), 'claim')} not asked: {told}" if told else ""
+        return f"{words.count(len(self.unasked), 'claim')} not asked: {told}" if told else ""

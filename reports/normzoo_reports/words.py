@@ -75,9 +75,9 @@ def show_range(metric: str, low: float, high: float) -> str:
 
 
 def show_change(metric: str, value: float) -> str:
-    """Show a difference: percentage points for accuracies, a share of batch norm's time for ratios to it."""
+    """Show a difference: percentage points for accuracies, a share of batch norm's time for ratios to it, MiB, ms."""
     unit = _unit_of_change(metric)
-    number = f"{100 * value:+,.1f}" if unit else f"{value:+.4g}"
+    number = f"{100 * value:+,.1f}" if unit in _IN_HUNDREDTHS else f"{value:+.4g}"
     number = number[1:] if float(number.replace(",", "")) == 0 else number.replace("-", "−")  # nothing has no sign
     return f"{number}{unit}"
 
@@ -88,8 +88,15 @@ def show_change_range(metric: str, low: float, high: float) -> str:
     return f"[{show_change(metric, low).removesuffix(unit)}, {show_change(metric, high).removesuffix(unit)}]"
 
 
+_IN_HUNDREDTHS = (" points", " %")
+
+
 def _unit_of_change(metric: str) -> str:
-    return " points" if is_share(metric) else " %" if "ratio" in metric else ""
+    if is_share(metric):
+        return " points"
+    if "ratio" in metric:
+        return " %"
+    return " MiB" if metric.endswith("_mib") else " ms" if metric.endswith("_ms") else ""
 
 
 def show_value(value: Any) -> str:

@@ -84,6 +84,31 @@ def test_all_repeats_of_a_timed_cell_are_one_row_with_an_exact_interval(
     assert (ratio.low, ratio.high) == pytest.approx((1.0, 1.5))
 
 
+@pytest.mark.parametrize(
+    ("measure", "condition"),
+    [
+        ("throughput", "forward_backward, float32, contiguous"),
+        ("model_throughput", "timm/resnet18, training"),
+        ("sync_cost", "timm/resnet18, ranks 1 (8 each)"),
+    ],
+)
+def test_a_table_with_one_condition_says_what_it_is(
+    make_run: Callable[..., Path], measure: str, condition: str
+) -> None:
+    folder = make_run(suite_of(measure), lambda cell: timed(TIMES[cell.measure], 1.0))
+    (table,) = sections(folder)[measure].tables
+    page = report(folder).read_text(encoding="utf-8")
+    assert table.only == condition.removesuffix(", contiguous")  # the layout that nobody chose is not told
+    assert f'<td class="condition">{table.only}</td>' in page
+
+
+def test_the_roofline_stands_below_the_ratios(make_run: Callable[..., Path]) -> None:
+    limit = {"fewest_mb": 1.0, "copy_gb_per_s": 10.0, "share_of_limit": 0.1}
+    page = report(make_run(suite_of("throughput"), lambda _: timed("step_ms", 1.0, **limit))).read_text("utf-8")
+    section = page[page.index('<section id="throughput"') :]
+    assert section.index("<th>Ratio</th>") < section.index("Bandwidth achieved")
+
+
 def test_one_process_gives_its_median_and_the_percentiles_of_its_samples(make_run: Callable[..., Path]) -> None:
     section = sections(make_run(suite_of("model_throughput"), lambda _: timed("model_step_ms", 2.0)))[
         "model_throughput"

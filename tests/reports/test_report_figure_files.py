@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 
 from normzoo_bench.cli import app
 from normzoo_reports import figures
+from normzoo_reports.drawing.figures import show_figure
 from normzoo_reports.drawing.style import LIGHT, PAGE
-from normzoo_suites import Cell, Suite, SuiteError, read_run
+from normzoo_reports.load import load_frame
+from normzoo_suites import Cell, Suite, SuiteError, change_suite, load_suite, read_run
 
 STARTS = {"pdf": b"%PDF-", "png": b"\x89PNG", "svg": b"<?xml"}
 
@@ -80,3 +82,26 @@ def test_a_folder_that_cannot_be_written_is_named(tiny_run: Callable[..., Path],
     (tmp_path / "file").write_text("")
     with pytest.raises(SuiteError, match="name another folder"):
         figures(tiny_run(), tmp_path / "file")
+
+
+def test_a_line_of_percentiles_has_room_in_every_panel(make_run: Callable[..., Path]) -> None:
+    """The panels share their axis, and the last one's line is the longest: a twentieth to 9 times batch norm's time."""
+    suite = change_suite(
+        load_suite("quick"), {"shape": "64x32x32,256x8x8"}, normalizers=["batch_norm", "group_norm"], seeds=1
+    )
+
+    def timed(cell: Cell) -> dict[str, Any]:
+        if cell.measure == "accuracy":
+            return {"metrics": {"test_accuracy": 0.9}}
+        wide = cell.settings.model_dump()["shape"] == "256x8x8" and cell.settings.normalizer == "group_norm"
+        ends = {"step_ms_ratio_p10": 0.05, "step_ms_ratio_p90": 9.0} if wide else {}
+        narrow = {"step_ms_ratio_p10": 1.0, "step_ms_ratio_p90": 1.0}
+        return {"metrics": {"step_ms_ratio": 1.0} | narrow | ends}
+
+    run = read_run(make_run(suite, timed))
+    table = load_frame(run)
+    shown = show_figure(run.suite.figures[-1], run, table)
+    assert shown.drawing is not None
+    low, high = shown.drawing.make().axes[0].get_xlim()
+    assert low < 0.05
+    assert high > 9.0

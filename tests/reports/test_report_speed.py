@@ -81,7 +81,7 @@ def test_wherever_a_pool_over_ranks_is_timed_it_is_said_that_nothing_is_synchron
 ) -> None:
     page = quick_page.read_text(encoding="utf-8")
     captions = re.findall("<figcaption>(.*?)</figcaption>", page)
-    assert [ALONE in caption for caption in captions] == [False, False, False, True, False]
+    assert [ALONE in caption for caption in captions] == [False, True, False, False, True, False]
     assert f"* {ALONE}" in page  # below the table of speeds, where its rows have a star
     assert re.findall(r"</span>(\w+)\*<small>", page) == ["sync_batch_norm"] * 2
     assert [cost.note for cost in summary(quick_run).costs] == [ALONE]
@@ -120,7 +120,8 @@ def test_a_difference_of_ratios_is_told_as_a_share_of_batch_norms_time() -> None
     assert words.show_change("step_ms_ratio", -0.3768) == "−37.7 %"
     assert words.show_change_range("model_step_ms_ratio", 0.0, 12.5) == "[0.0, +1,250.0]"
     assert words.show_change("test_accuracy", 0.1) == "+10.0 points"
-    assert words.show_change("peak_mib", -3.25) == "−3.25"
+    assert words.show_change("peak_mib", -3.25) == "−3.25 MiB"
+    assert words.show_change_range("step_ms", -3.25, 1.0) == "[−3.25, +1]"
 
 
 def test_one_layer_alone_has_the_scatter_of_its_samples(make_run: Callable[..., Path]) -> None:

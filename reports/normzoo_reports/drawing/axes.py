@@ -51,7 +51,10 @@ def wrap_ticks(ax: Axes) -> None:
 
 
 def ratio_axis(ax: Axes, ratios: pd.Series) -> None:
-    """Mark 1, batch norm itself, and make twice as fast as far from it as half as fast."""
+    """Mark 1, batch norm itself, and make twice as fast as far from it as half as fast.
+
+    ``ratios`` are all that has to have room, the ends of lines among them.
+    """
     ax.axvline(1, color=ink(), linewidth=0.9, zorder=1)
     ax.set_xscale("log", base=2)
     ax.xaxis.set_minor_formatter(NullFormatter())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from normzoo_reports.drawing.drawing import Drawing, Format
 from normzoo_reports.drawing.figures import show_figures
+from normzoo_reports.drawing.pareto import pareto
 from normzoo_reports.drawing.profiles import show_accuracies, show_times
 from normzoo_reports.drawing.ranks import show_rankings
 from normzoo_reports.drawing.roofline import rooflines
@@ -22,6 +23,9 @@ def drawings(run: Run) -> Iterator[Drawing]:
     for shown in show_figures(run, table):
         if shown.drawing is not None:
             yield shown.drawing
+    front = pareto(run, table)
+    if front is not None:
+        yield front.drawing
     for picture in pictures(run):
         yield picture.drawing
     yield from (one.drawing for one in show_rankings(run, table) if one.drawing is not None)

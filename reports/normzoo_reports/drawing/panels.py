@@ -170,9 +170,11 @@ def _tag_bars(ax: Axes, names: list[str], marks: Marks) -> None:
 def _point(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look], marks: Marks) -> None:
     named = rows.assign(**{panel.category: rows[panel.category].map(words.show_value)})
     order = list(dict.fromkeys(named[panel.category]))
+    reach = list(rows[panel.value])
     for name, look in series.items() if panel.repeats else ():
         for category, group in named[named[panel.hue] == name].groupby(panel.category, sort=False):
             low, high = _span(group, panel.value)
+            reach += [low, high]
             tag(ax.hlines(order.index(str(category)), low, high, color=look.colour, linewidth=1.6), name)
     markers: Any = [look.marker for look in series.values()]  # the stubs spell out every marker
     sns.pointplot(
@@ -194,7 +196,7 @@ def _point(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look], 
     for name, line in zip(series, ax.lines, strict=False):  # one for each series, empty where it has no mark here
         tag(line, name, [marks[name, one] for one in order if (name, one) in marks])
     if "ratio" in panel.value:
-        ratio_axis(ax, rows[panel.value])
+        ratio_axis(ax, pd.Series(reach))
     ax.grid(visible=False, axis="y")
     name_axes(ax, panel.value, panel.category)
     ax.set_ylabel("")

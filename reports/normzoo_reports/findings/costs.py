@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -28,7 +29,7 @@ _SHOWN = {
     "memory": "peak_mib",
     "sync_cost": "sync_step_ms_ratio",
 }
-_NAMED_BY = {
+NAMED_BY = {
     "throughput": ["direction", "dtype", "layout"],
     "model_throughput": ["model", "phase"],
     "memory": ["model", "phase"],
@@ -49,20 +50,51 @@ def kinds(table: pd.DataFrame, measure: str) -> Iterator[tuple[str, pd.DataFrame
         yield str(kind), rows[rows[key] == kind]
 
 
+@dataclass(frozen=True)
+class Weighed:
+    """The rows of one table of the summary.
+
+    Attributes:
+        measure: what was timed or weighed.
+        kind: which kind of it, or empty.
+        metric: the number shown.
+        rows: the cells.
+        names: the condition of each, in words.
+
+    """
+
+    measure: str
+    kind: str
+    metric: str
+    rows: pd.DataFrame
+    names: pd.Series
+
+    @property
+    def sum_up(self) -> Callable[[pd.DataFrame, str], Estimate | str]:
+        """What sums up some of the rows: layers by their geometric mean, all else as what it is."""
+        return over_layers if self.measure == "throughput" else estimate
+
+
+def weighed(run: Run, table: pd.DataFrame) -> Iterator[Weighed]:
+    """Give what was timed or weighed, by measure and kind; what differs in kind is never averaged."""
+    for measure in _SHOWN:
+        for kind, rows in kinds(table, measure):
+            metric = "largest_batch" if kind == "largest_batch" else _SHOWN[measure]
+            lumped = LAYER if measure == "throughput" else ()
+            keys = [key for key in telling_apart(rows, run) if key not in lumped] or NAMED_BY[measure]
+            yield Weighed(measure, kind, metric, rows, conditions(rows, keys))
+
+
 def costs(run: Run, table: pd.DataFrame) -> tuple[Headline, ...]:
-    """Give a table for each measure and kind of what was timed or weighed; what differs in kind is never averaged.
+    """Give a table for each measure and kind of what was timed or weighed.
 
     Over layers there is a mean, with forward and backward, float32 and bfloat16, eager and compiled in columns of their
     own. Models, memory and ranks have a column per condition.
     """
     found = []
-    for measure in _SHOWN:
-        for kind, rows in kinds(table, measure):
-            metric = "largest_batch" if kind == "largest_batch" else _SHOWN[measure]
-            lumped, sum_up = (LAYER, over_layers) if measure == "throughput" else ((), estimate)
-            keys = [key for key in telling_apart(rows, run) if key not in lumped] or _NAMED_BY[measure]
-            shown = pivot(rows, metric, "normalizer", conditions(rows, keys), sum_up=sum_up)
-            several = any(isinstance(one, Estimate) and one.over == "layer" for _, cells in shown.rows for one in cells)
-            title = _TITLES[measure, kind] + ("; the geometric mean over layers" if several else "")
-            found.append(Headline(title, shown, unsynchronized(rows)))
+    for one in weighed(run, table):
+        shown = pivot(one.rows, one.metric, "normalizer", one.names, sum_up=one.sum_up)
+        several = any(isinstance(cell, Estimate) and cell.over == "layer" for _, cells in shown.rows for cell in cells)
+        title = _TITLES[one.measure, one.kind] + ("; the geometric mean over layers" if several else "")
+        found.append(Headline(title, shown, unsynchronized(one.rows)))
     return tuple(found)

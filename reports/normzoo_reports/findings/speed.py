@@ -11,7 +11,7 @@ import pandas as pd
 from normzoo_reports import words
 from normzoo_reports.findings.columns import ASKED, Asked, Column
 from normzoo_reports.findings.conditions import Beware, Conditions
-from normzoo_reports.findings.costs import APART, kinds
+from normzoo_reports.findings.costs import APART, NAMED_BY, kinds
 from normzoo_reports.load import named_replicate, records, settings_of, telling_apart, tuned
 from normzoo_reports.results import Estimate
 from normzoo_reports.tables import conditions, estimate, unsynchronized
@@ -48,7 +48,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one kind, the settings that only they share, and what stands beside the ratio, if anything does."""
+    """The rows of one kind, the settings that only they share, and what stands beside the ratio, if anything does.
+
+    ``only`` names the condition where there is one alone, and the rows name none.
+    """
 
     name: str
     metric: str
@@ -56,6 +59,7 @@ class Table:
     spread: str
     heads: tuple[str, ...]
     rows: tuple[Row, ...]
+    only: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,8 @@ def _table(run: Run, rows: pd.DataFrame, kind: str, apart: Iterable[str]) -> Tab
         made = [_row(str(name), group, main, columns) for group in groups]
         found += [replace(made[0], first=True), *made[1:]]
     heads = tuple(column.head for column in columns)
-    return Table(asked.names.get(kind, ""), main, _told(rows, alone), _spread(found), heads, tuple(found))
+    only = "" if vary else str(conditions(rows.iloc[:1], NAMED_BY[measure]).iloc[0])
+    return Table(asked.names.get(kind, ""), main, _told(rows, alone), _spread(found), heads, tuple(found), only)
 
 
 def _told(rows: pd.DataFrame, keys: Iterable[str]) -> tuple[tuple[str, str], ...]:

@@ -8,6 +8,7 @@ from normzoo_reports import words
 from normzoo_reports.digest import summarize
 from normzoo_reports.drawing import splits
 from normzoo_reports.drawing.figures import Shown, show_figures
+from normzoo_reports.drawing.pareto import pareto
 from normzoo_reports.drawing.profiles import show_accuracies, show_times
 from normzoo_reports.drawing.ranks import show_rankings
 from normzoo_reports.drawing.roofline import rooflines
@@ -32,6 +33,7 @@ def render(run: Run, sessions: Sequence[Session] = ()) -> str:
     table = load_frame(run)
     summary = summarize(run, table)
     found = sections.environments(run)
+    figures = show_figures(run, table)
     context = {
         "run": run,
         "summary": summary,
@@ -42,7 +44,9 @@ def render(run: Run, sessions: Sequence[Session] = ()) -> str:
         "estimated": any(verdict.needed for verdict in summary.verdicts),
         "power": POWER,
         "published": any(verdict.claim.published for verdict in summary.verdicts),
-        "figures": (figures := show_figures(run, table)),
+        "figures": figures,
+        "first": next((figure for figure in figures if figure.drawing), None),
+        "pareto": pareto(run, table),
         "readings": (read := readings(run, table)),
         "streams": streams(run, table),
         "explained": explained(table),
