@@ -156,13 +156,21 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_help_status_and_report_import_neither_torch_nor_timm(run_folder: Path) -> None:
-    for words in (["--help"], ["status", str(run_folder)], ["report", str(run_folder)]):
+def test_what_only_reads_records_imports_neither_torch_nor_timm(run_folder: Path, tmp_path: Path) -> None:
+    run, table, site = str(run_folder), str(tmp_path / "a.parquet"), str(tmp_path / "site")
+    for words in (["--help"], ["status", run], ["report", run], ["export", run, table], ["publish", run, "--to", site]):
         done = normzoo(*words, flags=("-X", "importtime"))
         assert done.returncode == 0, done.stderr[-2000:]
         seen = set(re.findall(r"\|\s+(\w+)", done.stderr))
         assert "typer" in seen, "the list of imports is not where it was"
         assert not seen & HEAVY, f"{words[0]} imports {seen & HEAVY}"
+
+
+def test_a_destination_that_is_none_gets_one_message_and_exit_code_2(run_folder: Path) -> None:
+    done = normzoo("publish", str(run_folder), "--to", "nowhere://site")
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("normzoo: cannot publish to nowhere://site: ")
 
 
 def test_status_counts_the_records_of_a_run_and_names_what_is_left(run_folder: Path) -> None:

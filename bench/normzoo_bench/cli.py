@@ -282,6 +282,37 @@ def compare(
 
 
 @app.command()
+def export(
+    run: RunFolder,
+    file: Annotated[Path, typer.Argument(metavar="FILE.parquet|.csv", help="Where the table goes.")],
+    load: Load = None,
+) -> None:
+    """Write a run's records as one table, for pandas, DuckDB or a spreadsheet."""
+    from normzoo_reports import export as write
+
+    out_console.print(f"records: {write(run, file)}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def publish(
+    to: Annotated[
+        str, typer.Option(metavar="DEST", help="A folder, a URL that fsspec knows, or git:BRANCH of this repository.")
+    ],
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="RUN…", help="Run folders; without any the index is made anew.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; one per core unless told.")] = None,
+    load: Load = None,
+) -> None:
+    """Publish reports as a static site, or add to one: an index, a leaderboard, records to download."""
+    from normzoo_reports import publish as write
+
+    for line in write(runs or [], to, dry_run, jobs).lines:
+        out_console.print(line, markup=False, soft_wrap=True)
+
+
+@app.command()
 def env(load: Load = None, as_json: Json = False) -> None:
     """Show what would be measured on: versions and hardware."""
     from normzoo_bench.commands import env as look

@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from normzoo_reports.comparing.comparison import Comparison
+from normzoo_reports.publishing.outcome import Published
 from normzoo_reports.results import Estimate, Pivot, Summary, Verdict
 
-__all__ = ["Comparison", "Estimate", "Pivot", "Summary", "Verdict", "compare", "figures", "report", "summary"]
+__all__ = [
+    "Comparison", "Estimate", "Pivot", "Published", "Summary", "Verdict",
+    "compare", "export", "figures", "publish", "report", "summary",
+]  # fmt: skip
 
 
 def report(run: str | Path, out: str | Path | None = None, benchmarks: Iterable[str | Path] = ()) -> Path:
@@ -107,3 +111,45 @@ def compare(a: str | Path, b: str | Path, fail_on: Iterable[str] = (), out: str 
 
         write(render(found), Path(out))
     return found
+
+
+def export(run: str | Path, file: str | Path) -> Path:
+    """Write a run's records as one table and give its path.
+
+    A row per cell and trial that has a record; settings and metrics in columns of their names, empty where a row's
+    measure has none. Parquet holds series and samples as lists, CSV leaves them out.
+
+    Args:
+        run: the run folder.
+        file: where it goes; its name ends in ``.parquet`` or ``.csv``.
+
+    Raises:
+        SuiteError: when it is no run folder, has no readable record yet, the ending is another, or the file cannot be
+            written.
+
+    """
+    from normzoo_reports.exporting import export as write
+
+    return write(Path(run), Path(file))
+
+
+def publish(runs: Iterable[str | Path], to: str | Path, dry_run: bool = False, jobs: int | None = None) -> Published:
+    """Publish reports as a static site: an index, a leaderboard, and each report with its records to download.
+
+    What the site holds already stays, and what is up to date is not made again; nothing is ever removed.
+
+    Args:
+        runs: run folders; one that lies in the destination keeps its page there. Files are skipped.
+        to: a folder, a URL that fsspec knows, or ``git:BRANCH`` (``git:BRANCH:FOLDER``) of the repository that the
+            working directory is in; a branch is committed to, never pushed.
+        dry_run: say what would be written, and write nothing.
+        jobs: how many processes make reports, one per core unless told.
+
+    Raises:
+        SuiteError: when one is no run folder or has no readable record, the destination cannot be written to or holds
+            something else in its place, or another run of the same name was published there.
+
+    """
+    from normzoo_reports.publishing.site import publish as write
+
+    return write(map(Path, runs), to, dry_run, jobs)

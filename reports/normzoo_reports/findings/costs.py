@@ -23,7 +23,7 @@ _TITLES = {
     ("memory", "largest_batch"): "the largest batch that fits (images)",
     ("sync_cost", ""): "time of a step of all ranks, as a multiple of local batch norm's",
 }
-_SHOWN = {
+MAIN = {
     "throughput": "step_ms_ratio",
     "model_throughput": "model_step_ms_ratio",
     "memory": "peak_mib",
@@ -77,9 +77,9 @@ class Weighed:
 
 def weighed(run: Run, table: pd.DataFrame) -> Iterator[Weighed]:
     """Give what was timed or weighed, by measure and kind; what differs in kind is never averaged."""
-    for measure in _SHOWN:
+    for measure in MAIN:
         for kind, rows in kinds(table, measure):
-            metric = "largest_batch" if kind == "largest_batch" else _SHOWN[measure]
+            metric = "largest_batch" if kind == "largest_batch" else MAIN[measure]
             lumped = LAYER if measure == "throughput" else ()
             keys = [key for key in telling_apart(rows, run) if key not in lumped] or NAMED_BY[measure]
             yield Weighed(measure, kind, metric, rows, conditions(rows, keys))

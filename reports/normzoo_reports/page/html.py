@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -16,6 +14,7 @@ from markupsafe import Markup
 from normzoo_reports import words
 from normzoo_reports.drawing import style
 from normzoo_reports.drawing.drawing import Drawing
+from normzoo_reports.files import replace
 from normzoo_suites import SuiteError
 
 
@@ -35,16 +34,10 @@ def write(page: str, out: Path) -> Path:
         raise SuiteError(
             f"cannot write the report to {out}: it is a folder; name a file, such as {out / 'report.html'}"
         )
-    beside = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(page, encoding="utf-8")
-        beside.replace(out)
+        return replace(page.encode(), out)
     except OSError as error:
-        with contextlib.suppress(OSError):  # where its folder is none, there is nothing to take away
-            beside.unlink()
         raise SuiteError(f"cannot write the report to {out}: {error.strerror or error}; name another file") from None
-    return out
 
 
 @cache  # compiling the templates takes longer than filling most of them
