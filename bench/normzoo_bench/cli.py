@@ -14,7 +14,10 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from normzoo_bench.commands import Asked
+    from normzoo_bench.contracts import Checked
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -122,19 +125,27 @@ def new(name: Annotated[str, typer.Argument(help="Its name, snake_case.")], load
 
 @app.command()
 def check(
-    target: Annotated[str, typer.Argument(metavar="NAME|FILE.py", help="A normalizer, or a file with normalizers.")],
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME|FILE.py", help="Normalizers, or files with normalizers.")
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="A run folder: its report then has what is found; without names, all its normalizers."),
+    ] = None,
     load: Load = None,
+    as_json: Json = False,
 ) -> None:
-    """Hold a normalizer to what its card claims; exit code 1 when it does not keep it."""
-    from normzoo import contract, plugins
+    """Hold normalizers to what their cards claim; exit code 1 when one does not keep it."""
     from normzoo_bench.terminal import print_findings
 
-    _load(load)
-    names = plugins.load(target) if target.endswith(".py") else [target]
-    found = contract.run_checks_for_all(names)
-    print_findings(out_console, found)
-    kept = all(finding.ok for findings in found.values() for finding in findings)
-    raise typer.Exit(0 if kept else 1)
+    found = _check(targets or [], to, load)
+    if as_json:
+        _print_json([json.loads(result.to_json()) for result in found.results.values()])
+    else:
+        print_findings(out_console, found.results.values())
+    if found.folder:
+        err_console.print(f"kept in {found.folder}; `normzoo report {to}` shows it", markup=False, soft_wrap=True)
+    raise typer.Exit(0 if found.kept else 1)
 
 
 @app.command()
@@ -181,10 +192,13 @@ def run(
     timeout: Annotated[str, typer.Option(help="Per cell, such as 90s, 30m or 2h.")] = "30m",
     retry: Annotated[str, typer.Option(help="Statuses to measure again, such as crashed,timeout.")] = "",
     together: Annotated[int, typer.Option(help="Seeds of one cell that train side by side on a GPU.")] = 1,
+    check: Annotated[
+        bool, typer.Option("--check", help="Afterwards hold the normalizers to their cards, for the report.")
+    ] = False,
 ) -> None:
     """Run a suite, or what of it was not measured yet, and write its report."""
     from normzoo_bench.commands import run as measure
-    from normzoo_bench.terminal import print_summary
+    from normzoo_bench.terminal import print_findings, print_summary
     from normzoo_reports import report as render
     from normzoo_reports import summary
 
@@ -203,8 +217,13 @@ def run(
     out_console.print(
         f"\n{result.measured} cells measured, {result.resumed} had been; all ended: {ended}", markup=False
     )
+    kept = True
+    if check and result.statuses:
+        found = _check([], result.folder, None)  # what --load names is loaded by now
+        print_findings(out_console, found.results.values(), faults_only=True)
+        kept = found.kept
     out_console.print(f"report: {render(result.folder)}", markup=False, soft_wrap=True)
-    raise typer.Exit(result.exit_code)
+    raise typer.Exit(result.exit_code or (0 if kept else 1))
 
 
 @app.command()
@@ -323,6 +342,18 @@ def env(load: Load = None, as_json: Json = False) -> None:
         _print_json(found)
     else:
         out_console.print(table("", ["what", ""], list(found.items())))
+
+
+def _check(targets: list[str], to: Path | None, load: list[str] | None) -> Checked:
+    from normzoo_bench.commands import check as hold
+
+    def announce(names: Sequence[str]) -> None:
+        err_console.print(f"checking {', '.join(names)}: up to 20 s each", markup=False)
+
+    found = hold(*targets, to=to, load=load or [], announce=announce)
+    for reason in found.left_out.values():
+        err_console.print(f"not checked: {reason}", markup=False)
+    return found
 
 
 def _load(paths: list[str] | None) -> None:

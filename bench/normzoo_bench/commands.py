@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args
@@ -17,6 +17,7 @@ from normzoo_suites.record import Status
 from normzoo_suites.tune import Tune
 
 if TYPE_CHECKING:  # these import torch, which `status` must not
+    from normzoo_bench.contracts import Checked
     from normzoo_bench.planner import Plan
     from normzoo_bench.runner import RunResult
 
@@ -123,6 +124,33 @@ def run(
 def default_folder(suite: str, cell: str | None = None) -> Path:
     """Give the run folder of a suite, and of one cell measured by itself."""
     return Path("runs") / (f"{suite}-{cell}" if cell else suite)
+
+
+def check(
+    *targets: str | Path,
+    to: str | Path | None = None,
+    load: Iterable[str | Path] = (),
+    announce: Callable[[Sequence[str]], None] = lambda names: None,
+) -> Checked:
+    """Hold normalizers to what their cards claim; it takes up to 20 s each.
+
+    Args:
+        *targets: names, also with options such as ``group_norm(groups=8)``, and files of normalizers; none for all
+            normalizers of the run ``to``, with the options that they have there.
+        to: a run folder, whose report then says what was found.
+        load: Python files with normalizers.
+        announce: is told the names that will be checked, before it begins.
+
+    Raises:
+        UsageError, SuiteError, PluginError: for a normalizer that is not known, or that the run did not measure.
+
+    """
+    from normzoo import plugins
+    from normzoo_bench.contracts import check as hold
+
+    for file in load:
+        plugins.load(file)
+    return hold([str(target) for target in targets], None if to is None else Path(to), announce)
 
 
 @dataclass(frozen=True)

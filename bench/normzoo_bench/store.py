@@ -58,7 +58,7 @@ class Store:
         if self._is_part(plan, before):
             return
         try:
-            _write(self.folder / "run.json", json.dumps(self._content(plan, command), indent=1))
+            write_whole(self.folder / "run.json", json.dumps(self._content(plan, command), indent=1))
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -127,7 +127,7 @@ class Store:
                 older.mkdir(exist_ok=True)
                 number = sum(1 for _ in older.glob(f"{record.id}.*"))
                 file.rename(older / f"{record.id}.{number}.json")
-            _write(file, record.to_json())
+            write_whole(file, record.to_json())
         except OSError as error:
             raise UsageError(
                 f"cannot write to {self.folder}: {error.strerror or error}; what was written before is kept, and the "
@@ -188,7 +188,7 @@ def data_fingerprint(plan: Plan, cell: Cell) -> str:
     return dataset.fingerprint if dataset else ""
 
 
-def _write(file: Path, text: str) -> None:
+def write_whole(file: Path, text: str) -> None:
     """Write a file by rename, so that a reader, or a power cut, sees the old one or the new one."""
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,11 +13,11 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from normzoo import Card
-    from normzoo.contract import Finding
     from normzoo_bench.commands import RunStatus
     from normzoo_reports import Estimate, Pivot, Summary
     from normzoo_reports.results import Overview, Verdict
     from normzoo_suites import Suite
+    from normzoo_suites.contracts import ContractResult
     from normzoo_suites.select import Select
 
 
@@ -118,16 +118,20 @@ def print_suite(console: Console, suite: Suite) -> None:
         console.print(f"  {claim.metric}, {margin}; {claim.source}", markup=False, highlight=False, style="dim")
 
 
-def print_findings(console: Console, found: Mapping[str, Sequence[Finding]]) -> None:
+def print_findings(console: Console, results: Iterable[ContractResult], faults_only: bool = False) -> None:
     """Show what the contract's checks found of each normalizer, and how many faults."""
-    for name, findings in found.items():
+    for result in results:
         rows = []
-        for finding in findings:
+        for finding in result.findings:
+            if finding.ok and faults_only:
+                continue
             rows.append([finding.outcome if finding.ok else "FAULT", finding.sentence])
             rows += [["", f"{finding.check}: {finding.message}"]] if finding.message else []
-        console.print(table(name, ["", "check"], rows))
-        faults = sum(not finding.ok for finding in findings)
-        console.print(f"{name}: {faults or 'no'} fault{'' if faults == 1 else 's'} in {len(findings)} checks\n")
+        if rows:
+            console.print(table(result.normalizer, ["", "check"], rows))
+        faults = sum(not finding.ok for finding in result.findings)
+        said = f"{faults or 'no'} fault{'' if faults == 1 else 's'} in {len(result.findings)} checks"
+        console.print(f"{result.normalizer}: {said}" + "\n" * (not faults_only), markup=False)
 
 
 def tuning_text(select: Select) -> str:

@@ -7,6 +7,7 @@
 One list of checks serves the tests of this project, ``normzoo check`` and the authors of normalizers elsewhere.
 """
 
+from normzoo.contract._options import with_options
 from normzoo.contract._probe import ContractError
 from normzoo.contract._processes import check_two_processes_behave_as_the_pools_say
 from normzoo.contract._run import CHECKS, Check, Finding, Outcome, run_checks, run_checks_for_all
@@ -20,4 +21,5 @@ __all__ = [
     "check_two_processes_behave_as_the_pools_say",
     "run_checks",
     "run_checks_for_all",
+    "with_options",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from normzoo.contract._options import asked
 from normzoo.contract._probe import CHANNELS, draw, require
 from normzoo.convert import convert
 from normzoo.registry import Card
@@ -17,10 +18,11 @@ LAYOUTS = (torch.channels_last, torch.contiguous_format)
 
 def check_convert_keeps_the_memory_layout(card: Card) -> None:
     """Converted to it, a model keeps its memory layout, contiguous or channels_last, from input to first gradient."""
+    normalizer, options = asked(card)
     for layout in LAYOUTS:
         net = _net().to(memory_format=layout)
         strides = {name: weight.stride() for name, weight in net.named_parameters()}
-        convert(net, card.name)
+        convert(net, normalizer, **options)
         after = {name: weight.stride() for name, weight in net.named_parameters()}
         wrong = [name for name, stride in after.items() if strides.get(name, stride) != stride]
         require(not wrong, f"conversion changes the strides of {', '.join(wrong)} in a {_short(layout)} net")

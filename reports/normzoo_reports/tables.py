@@ -10,6 +10,7 @@ import pandas as pd
 
 from normzoo_reports import words
 from normzoo_reports.load import MEASURED, records, replicates
+from normzoo_reports.plain import isolated
 from normzoo_reports.results import Estimate, Pivot
 from normzoo_reports.statistics.signs import interval
 
@@ -106,7 +107,7 @@ def over_layers(rows: pd.DataFrame, metric: str) -> Estimate | str:
 
 def unsynchronized(rows: pd.DataFrame) -> str:
     """Say whose timings leave out the exchange between ranks that it exists for; empty where nobody's do."""
-    names = list(dict.fromkeys(rows.loc[rows["unsynchronized"], "normalizer"]))
+    names = [isolated(name) for name in dict.fromkeys(rows.loc[rows["unsynchronized"], "normalizer"])]
     verb = "is" if len(names) == 1 else "are"
     return f"{', '.join(names)} {verb} timed in one process, where nothing is synchronized." if names else ""
 

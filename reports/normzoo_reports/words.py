@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from normzoo_reports.labels import COMPUTED, METRICS, SETTINGS
+from normzoo_reports.plain import isolated, plain
 
 STATUS = {
     "ok": "measured",
@@ -32,7 +33,7 @@ _QUIET = ("iid", "shuffled", "rank0", "contiguous")  # a default that a reader n
 
 def label(name: str) -> str:
     """Name a metric or a setting for an axis or a heading."""
-    return {**METRICS, **COMPUTED, **SETTINGS}.get(name, name.replace("_", " "))
+    return {**METRICS, **COMPUTED, **SETTINGS}.get(name) or plain(name.replace("_", " "))
 
 
 def is_share(metric: str) -> bool:
@@ -102,7 +103,7 @@ def _unit_of_change(metric: str) -> str:
 def show_value(value: Any) -> str:
     """Show a setting's value; a whole number gets no decimal point, and 1e30 no thirty zeros."""
     whole = isinstance(value, float) and value.is_integer() and abs(value) < _HUGE
-    return str(int(value)) if whole else str(value)
+    return str(int(value)) if whole else plain(str(value))
 
 
 def broken(name: str, room: int) -> list[str]:
@@ -113,6 +114,12 @@ def broken(name: str, room: int) -> list[str]:
             lines.append("")
         lines[-1] += piece
     return [line.rstrip() for line in lines]
+
+
+def shortened(name: str, most: int = 48) -> str:
+    """Leave out the middle of a name that is longer than a figure has room for; the table beside it has the whole."""
+    half = most // 2
+    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
 
 
 def pieces(name: str) -> list[str]:
@@ -161,5 +168,5 @@ def _setting(settings: Mapping[str, Any], key: str) -> str:
     value = settings[key]
     if key == "ranks" and settings.get("batch_size"):
         return f"ranks {show_value(value)} ({show_value(settings['batch_size'] / value)} each)"
-    plain = isinstance(value, str) and key != "learning_rate" and value != "none"
-    return value if plain else f"{key} {show_value(value)}"
+    alone = isinstance(value, str) and key != "learning_rate" and value != "none"
+    return isolated(value) if alone else f"{key} {isolated(show_value(value))}"

@@ -82,22 +82,37 @@ class Record(BaseModel):
     @field_validator("settings", "card", "split", "conditions", "environment")
     @classmethod
     def _plain_data(cls, data: dict[str, Any]) -> dict[str, Any]:
-        return {str(key): _plain(value) for key, value in data.items()}
+        return as_data(data)
+
+    @field_validator("reason", "command")
+    @classmethod
+    def _encodable(cls, text: str) -> str:
+        return encodable(text)
 
     def to_json(self) -> str:
         """Give the file's text."""
         return self.model_dump_json(indent=1)
 
 
+def encodable(text: str) -> str:
+    r"""Spell half characters (lone surrogates, as odd file names give) as ``\ud800``: no file can hold them."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def as_data(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a table of what JSON can hold: the rest as its text."""
+    return {encodable(str(key)): _plain(value) for key, value in data.items()}
+
+
 def _plain(value: object) -> Any:
     """Give what JSON can hold as it is, anything else as its text: a plugin's option may be of any type."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return as_data(value)
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    return str(value)
+    return encodable(str(value))
 
 
 def read_record(text: str | bytes, name: str) -> Record:

@@ -1,12 +1,13 @@
-"""A run folder, read: `run.json` (the suite and its cells) and `cells/<id>.json` (one record each)."""
+"""A run folder, read: `run.json` (the suite and its cells), `cells/<id>.json` (one record each), `contracts/`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from normzoo_suites.cell import Cell
+from normzoo_suites.contracts import ContractResult, read_results
 from normzoo_suites.errors import NewerSchemaError, SuiteError
 from normzoo_suites.load import read_suite
 from normzoo_suites.record import Record, parse_json, read_record
@@ -29,6 +30,8 @@ class Run:
         looks: at how many seeds results could be seen before more seeds were asked for, look by look.
         trials: what is trained to tune the cells, before them.
         waiting: how many cells are not among ``cells`` yet, since what tunes them is not chosen.
+        contracts: by normalizer, as settings spell it, what the contract kit found of it, where it was asked.
+        unreadable_contracts: likewise, what is wrong with a contract result that cannot be read.
 
     """
 
@@ -41,6 +44,8 @@ class Run:
     looks: tuple[int, ...] = ()
     trials: tuple[Cell, ...] = ()
     waiting: int = 0
+    contracts: dict[str, ContractResult] = field(default_factory=dict)
+    unreadable_contracts: dict[str, str] = field(default_factory=dict)
 
     def choices(self) -> dict[str, Choice]:
         """Give what the trials have chosen, by condition, as far as they have."""
@@ -60,6 +65,7 @@ def read_run(folder: str | Path) -> Run:
     records, unreadable = read_records(folder, [cell.id for cell in (*held.trials, *held.cells)])
     _forget_outdated(records, held)
     share_records(records, (*held.trials, *held.cells))
+    names = [cell.settings.normalizer for cell in (*held.cells, *held.trials)]
     return Run(
         folder,
         held.suite,
@@ -70,6 +76,7 @@ def read_run(folder: str | Path) -> Run:
         held.looks,
         tuple(held.trials),
         held.waiting,
+        *read_results(folder, names),
     )
 
 

@@ -285,6 +285,12 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(scope="session")
+def written() -> Callable[..., Path]:
+    """Give `write_run` itself, for fixtures that several tests share."""
+    return write_run
+
+
 @pytest.fixture
 def tiny() -> Callable[[int], Suite]:
     return tiny_suite

@@ -60,8 +60,8 @@ def test_published_and_measured_stand_side_by_side_on_the_page(tuned_page: Path)
     assert "published: +10.6 points (same sign)" in head
     assert "published: −3.5 points (other sign)" in head
     assert "+10.6 points: <b>same sign</b>" in rest
-    assert "(ImageNet, ResNet-50, 2 per GPU; transcribed)" in rest
-    assert "(ImageNet, ResNet-50; read off a figure)" in rest
+    assert "(<bdi>ImageNet, ResNet-50, 2 per GPU</bdi>; transcribed)" in rest
+    assert "(<bdi>ImageNet, ResNet-50</bdi>; read off a figure)" in rest
 
 
 def test_a_claim_on_two_readings_of_one_training_is_a_comparison(tuned_page: Path) -> None:

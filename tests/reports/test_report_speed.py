@@ -83,7 +83,7 @@ def test_wherever_a_pool_over_ranks_is_timed_it_is_said_that_nothing_is_synchron
     captions = re.findall("<figcaption>(.*?)</figcaption>", page)
     assert [ALONE in caption for caption in captions] == [False, True, False, False, True, False]
     assert f"* {ALONE}" in page  # below the table of speeds, where its rows have a star
-    assert re.findall(r"</span>(\w+)\*<small>", page) == ["sync_batch_norm"] * 2
+    assert re.findall(r"<bdi>(\w+)</bdi>\*<small>", page) == ["sync_batch_norm"] * 2
     assert [cost.note for cost in summary(quick_run).costs] == [ALONE]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -189,3 +190,31 @@ def test_a_script_without_a_main_guard_may_check(tmp_path: Path) -> None:
         timeout=120,
     )
     assert done.stdout.strip() == "['passed']"
+
+
+def test_a_normalizer_is_held_to_its_contract_as_options_build_it() -> None:
+    """With one group it pools over all channels, which its card does not say."""
+    one = contract.with_options("group_norm", {"groups": 1}, "group_norm(groups=1)")
+    eight = contract.with_options("group_norm", {"groups": 8}, "group_norm(groups=8)")
+    check = next(check for check in contract.CHECKS if check.__name__.endswith("on_the_declared_pools"))
+    found = contract.run_checks_for_all([one, eight], [check])
+    assert not found["group_norm(groups=1)"][0].ok
+    assert found["group_norm(groups=8)"][0].ok
+    assert one.source_hash == normzoo.card("group_norm").source_hash
+
+
+def test_options_reach_a_converted_model_and_other_processes() -> None:
+    card = contract.with_options("batch_norm", {"momentum": 0.5}, "half")
+    converted = next(check for check in contract.CHECKS if check.__name__.startswith("check_convert"))
+    assert [one.ok for one in contract.run_checks(card, [converted, IN_PROCESSES])] == [True, True]
+    assert pickle.loads(pickle.dumps(card)).factory(8).momentum == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"groups": 48}, r"^spelt: groups must divide the 64 channels.*; the contract's checks build 64 channels$"),
+     ({"grups": 8}, "no option 'grups'; did you mean 'groups'")],
+)  # fmt: skip
+def test_options_that_cannot_be_built_are_refused_before_any_check(options: dict[str, int], said: str) -> None:
+    with pytest.raises(normzoo.NormalizerOptionError, match=said):
+        contract.with_options("group_norm", options, "spelt")

@@ -38,7 +38,8 @@ def _points(tick: float, _: object) -> str:
 
 
 def _named(name: str) -> str:
-    return f"{words.label(name)} (points)" if words.is_gap(name) else words.label(name)
+    label = words.shortened(words.label(name), 2 * _UP)
+    return f"{label} (points)" if words.is_gap(name) else label
 
 
 def wrap_ticks(ax: Axes) -> None:
@@ -47,7 +48,8 @@ def wrap_ticks(ax: Axes) -> None:
     columns = ax.get_subplotspec().get_gridspec().ncols  # type: ignore[union-attr]  # every panel stands in a grid
     room = max(8, _LETTERS // (columns * max(1, len(names))))
     size = 10 if room > 12 else 8.5
-    ax.set_xticks(ticks, ["\n".join(words.broken(name, room)) for name in names], fontsize=size)
+    shown = ["\n".join(words.broken(words.shortened(name), room)) for name in names]
+    ax.set_xticks(ticks, shown, fontsize=size)
 
 
 def ratio_axis(ax: Axes, ratios: pd.Series) -> None:

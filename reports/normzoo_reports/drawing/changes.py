@@ -49,7 +49,7 @@ def drawable(changes: Sequence[Change]) -> list[Change]:
 def _drawn(metric: str, changes: list[Change]) -> Figure:
     series = looks("normalizer", dict.fromkeys(one.normalizer for one in changes))
     conditions = list(dict.fromkeys(one.condition for one in changes))
-    names = ["\n".join(words.broken(condition, _ROOM)) for condition in conditions]
+    names = ["\n".join(words.broken(words.shortened(condition, 3 * _ROOM), _ROOM)) for condition in conditions]
     heights = [
         _LINE * max(1 + name.count("\n"), sum(one.condition == condition for one in changes))
         for name, condition in zip(names, conditions, strict=True)

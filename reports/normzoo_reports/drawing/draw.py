@@ -25,7 +25,8 @@ def draw(panel: Panel, rows: pd.DataFrame) -> Figure:
     for ax, facet in zip(axes, facets, strict=True):
         part = present if facet is None else present[present[panel.facet] == facet]
         fill(ax, panel, part, series)
-        ax.set_title("" if facet is None else f"{words.label(str(panel.facet))} {words.show_value(facet)}", loc="left")
+        told = "" if facet is None else f"{words.label(str(panel.facet))} {words.show_value(facet)}"
+        ax.set_title(words.shortened(told), loc="left")
     if panel.hue != panel.category:
         legend(figure, series, panel.kind)
     return figure
@@ -57,7 +58,7 @@ def legend(figure: Figure, series: dict[str, Look], kind: str) -> None:
             marker="s" if bars else look.marker,
             linestyle="none" if bars or kind == "scatter" else "-",
             markeredgewidth=0,
-            label=name,
+            label=words.shortened(name),
         )
         for name, look in series.items()
     ]

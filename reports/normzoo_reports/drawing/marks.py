@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from matplotlib.artist import Artist
 
 from normzoo_reports.drawing.style import on_paper
+from normzoo_reports.plain import plain
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def untag(element: ElementTree.Element) -> None:
         return
     del element.attrib["id"]
     series, marks = json.loads(told)
-    element.set("data-series", series)
+    element.set("data-series", plain(series))
     drawn = list(element.iter("use")) or list(element.iter("path"))
     if len(drawn) == len(marks):  # else some lie outside of the frame, and which is not known
         for one, mark in zip(drawn, marks, strict=True):
@@ -45,4 +46,4 @@ def untag(element: ElementTree.Element) -> None:
 def _say(element: ElementTree.Element, told: str, cell: str) -> None:
     element.set("data-cell", cell)
     title: Any = ElementTree.SubElement(element, "title")
-    title.text = told
+    title.text = plain(told)

@@ -70,7 +70,8 @@ def _line(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look], m
     numbers = pd.api.types.is_numeric_dtype(rows[panel.category])
     doubling = numbers and panel.category in BATCH_LIKE
     ticks = sorted(set(rows[panel.category])) if numbers else []
-    moved = rows.assign(**{panel.category: _dodged(rows, panel, series)}) if doubling else rows
+    named = rows[panel.category] if numbers else rows[panel.category].map(words.show_value)
+    moved = rows.assign(**{panel.category: _dodged(rows, panel, series) if doubling else named})
     for name in (name for name in series if (rows[panel.hue] == name).any()):
         own = rows[panel.hue] == name
         categories = (
@@ -82,6 +83,8 @@ def _line(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look], m
         ax.set_xscale("log", base=2)
         ax.set_xticks(ticks, [words.show_value(float(tick)) for tick in ticks])
         ax.xaxis.set_minor_locator(NullLocator())
+    if not numbers:
+        wrap_ticks(ax)
     ax.grid(visible=False, axis="x")
     name_axes(ax, panel.category, panel.value)
 
@@ -195,6 +198,7 @@ def _point(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look], 
     )
     for name, line in zip(series, ax.lines, strict=False):  # one for each series, empty where it has no mark here
         tag(line, name, [marks[name, one] for one in order if (name, one) in marks])
+    ax.set_yticks(range(len(order)), [words.shortened(name) for name in order])
     if "ratio" in panel.value:
         ratio_axis(ax, pd.Series(reach))
     ax.grid(visible=False, axis="y")

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
+from normzoo_reports import words
 from normzoo_reports.drawing.drawing import Drawing
 from normzoo_reports.drawing.marks import Mark, tag
 from normzoo_reports.drawing.style import ink, normalizer_look
@@ -80,8 +81,9 @@ def _normalizer(ax: Axes, name: str, average: float, end: tuple[float, float], c
     )  # fmt: skip
     tag(line, name, [Mark(f"{name}: average rank {average:.2f}", cell)])
     left = end[0] < average
+    short = words.shortened(name)
     text = ax.annotate(
-        f"{name} {average:.2f}" if left else f"{average:.2f} {name}", end, xytext=(-4 if left else 4, 0),
+        f"{short} {average:.2f}" if left else f"{average:.2f} {short}", end, xytext=(-4 if left else 4, 0),
         textcoords="offset points", ha="right" if left else "left", va="center", annotation_clip=False,
     )  # fmt: skip
     tag(text, name)

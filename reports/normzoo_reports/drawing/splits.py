@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from normzoo_reports import words
 from normzoo_reports.drawing.drawing import Drawing
 from normzoo_reports.drawing.style import ink
+from normzoo_reports.plain import isolated
 from normzoo_suites import Record, Run
 
 _WAYS = ("draw", "split", "dealing", "ranks")
@@ -59,11 +60,11 @@ def _name(settings: dict[str, Any]) -> str:
 
 def _picture(name: str, record: Record) -> Picture:
     labels: list[list[int]] = record.split["labels"]
-    told = [f"Seed {record.settings.get('seed')}", f"manifest {record.split.get('manifest', '–')}"]
-    told += [str(record.split["note"])] if record.split.get("note") else []
+    told = [f"Seed {record.settings.get('seed')}", f"manifest {isolated(str(record.split.get('manifest', '–')))}"]
+    told += [isolated(str(record.split["note"]))] if record.split.get("note") else []
     told += [f"the first {_ROWS} of {len(labels)} rows are drawn"] if len(labels) > _ROWS else []
     rows = tuple((str(number), tuple(counts)) for number, counts in enumerate(labels))
-    row = str(record.split.get("rows", "rank"))
+    row = isolated(str(record.split.get("rows", "rank")))
     sizes = sorted(map(sum, labels))
     if sizes[0] != sizes[-1]:  # dots show shares, not amounts
         told.append(f"from {words.count(sizes[0], 'sample')} to {sizes[-1]:,} a {row}")
@@ -75,17 +76,17 @@ def _drawn(labels: list[list[int]], row: str) -> Figure:
     sizes = [max(1, sum(counts)) for counts in labels]
     dots = pd.DataFrame(
         [
-            {row: number, "class": label, "share": count / sizes[number]}
+            {"row": number, "class": label, "share": count / sizes[number]}
             for number, counts in enumerate(labels)
             for label, count in enumerate(counts)
             if count
         ],
-        columns=[row, "class", "share"],
+        columns=["row", "class", "share"],
     )
     figure = Figure(figsize=(6.8, 0.7 + 0.24 * len(labels)), layout="constrained")
     ax = figure.subplots()
     sns.scatterplot(
-        dots, x="class", y=row, size="share", sizes=(0, _LARGEST), size_norm=(0, 1), color=ink(), linewidth=0,
+        dots, x="class", y="row", size="share", sizes=(0, _LARGEST), size_norm=(0, 1), color=ink(), linewidth=0,
         legend=False, ax=ax,
     )  # fmt: skip
     ax.set(xlim=(-0.6, len(labels[0]) - 0.4), ylim=(len(labels) - 0.4, -0.6), xlabel="class", ylabel=row)

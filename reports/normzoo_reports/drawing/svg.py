@@ -10,7 +10,10 @@ from matplotlib.figure import Figure
 
 from normzoo_reports.drawing.marks import untag
 from normzoo_reports.drawing.style import of_page
+from normzoo_reports.plain import plain
 
+_ON_PAGE = of_page()
+_STAND_IN = re.compile("|".join(map(re.escape, _ON_PAGE)))
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
@@ -25,7 +28,8 @@ def to_svg(figure: Figure, prefix: str, title: str) -> str:
     """
     file = io.BytesIO()
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    root = ElementTree.fromstring(file.getvalue().decode())
+    # XML has no place for what a hostile name may hold
+    root = ElementTree.fromstring(plain(file.getvalue().decode()))
     for element in list(root.iter()):
         for child in list(element):
             if child.tag.endswith("metadata"):
@@ -37,8 +41,8 @@ def to_svg(figure: Figure, prefix: str, title: str) -> str:
     for key in ("version", "width", "height"):
         root.attrib.pop(key, None)
     root.set("role", "img")
-    root.set("aria-label", title)
-    return _coloured(ElementTree.tostring(root, encoding="unicode"))
+    root.set("aria-label", plain(title))
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def _clean(element: ElementTree.Element, prefix: str) -> None:
@@ -51,10 +55,10 @@ def _clean(element: ElementTree.Element, prefix: str) -> None:
             value = f"{prefix}-{value}"
         elif name == "href":
             value = value.replace("#", f"#{prefix}-", 1)
-        element.set(name, _REFERENCE.sub(rf"url(#{prefix}-\1)", value))
+        if not name.startswith("data-"):  # which are names, and a name may be spelt as a colour is
+            value = _STAND_IN.sub(_coloured, _REFERENCE.sub(rf"url(#{prefix}-\1)", value))
+        element.set(name, value)
 
 
-def _coloured(markup: str) -> str:
-    for stand_in, colour in of_page().items():
-        markup = markup.replace(stand_in, colour)
-    return markup
+def _coloured(match: re.Match[str]) -> str:
+    return _ON_PAGE[match[0]]

@@ -9,6 +9,7 @@ from typing import Any
 
 from normzoo_reports import words
 from normzoo_reports.load import MEASURED
+from normzoo_reports.plain import isolated
 from normzoo_suites import Cell, Run
 
 _STATES = ("before", "after", "throttled")
@@ -130,7 +131,8 @@ def _changed(seen: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], str]
     for name, given, got in every:
         if given != got:
             alone = sum((name, given) == (other, asked) for other, asked, _ in every) == 1
-            found.setdefault((given, got), []).append(name if alone else f"{name} (not everywhere)")
+            who = isolated(name)
+            found.setdefault((given, got), []).append(who if alone else f"{who} (not everywhere)")
     return {pair: f"{words.listed(who)} {'gives' if len(who) == 1 else 'give'}" for pair, who in found.items()}
 
 

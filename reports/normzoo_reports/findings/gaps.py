@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from normzoo_reports import words
+from normzoo_reports.plain import isolated
 
 _NAMED = 3
 
@@ -22,12 +23,12 @@ def left_out(whole: pd.DataFrame, kept: pd.DataFrame) -> str:
     """Say which rows and columns were left out, and what they lack; empty where none was."""
     columns = [(name, whole.index[whole[name].isna()]) for name in whole if name not in kept]
     rows = [(name, whole.columns[whole.loc[name].isna()]) for name in whole.index if name not in kept.index]
-    told = [f"{name} (without {_listed(lacking)})" for name, lacking in [*columns, *rows]]
+    told = [f"{isolated(str(name))} (without {_listed(lacking)})" for name, lacking in [*columns, *rows]]
     return f"Left out: {'; '.join(told[:_NAMED])}{_more(told)}." if told else ""
 
 
 def _listed(lacking: Iterable[object]) -> str:
-    names = list(map(str, lacking))
+    names = [isolated(str(name)) for name in lacking]
     return words.listed(names) if len(names) <= _NAMED else f"{names[0]} and {len(names) - 1} more"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from normzoo_reports import words
 from normzoo_reports.load import tuned, waiting
 from normzoo_reports.page.sections import environments
+from normzoo_reports.plain import isolated
 from normzoo_suites import Run
 
 
@@ -15,7 +16,7 @@ def measured(run: Run) -> str:
     """Say in one line what was measured, and on what: "mlp on digits, 6 epochs, batches of 40, 10 seeds; …"."""
     cells = (*run.cells, *waiting(run))
     settings = [cell.settings.model_dump() for cell in cells if cell.measure == "accuracy"]
-    told = {key: dict.fromkeys(words.show_value(one[key]) for one in settings) for key in _TOLD} if settings else {}
+    told = {key: dict.fromkeys(_shown(one[key]) for one in settings) for key in _TOLD} if settings else {}
     parts = [
         template.format(" or ".join(told[key])) for key, template in _TOLD.items() if told and key not in tuned(run)
     ]
@@ -24,9 +25,13 @@ def measured(run: Run) -> str:
         parts.append(words.count(len({one["seed"] for one in settings}), "seed"))
     homes = environments(run)
     facts = dict(homes[0].facts) if homes else {}
-    machine = [facts[key] for key in ("gpu", "cpu") if facts.get(key)]
-    machine += [f"torch {facts['torch']}"] if facts.get("torch") else []
+    machine = [isolated(facts[key]) for key in ("gpu", "cpu") if facts.get(key)]
+    machine += [f"torch {isolated(facts['torch'])}"] if facts.get("torch") else []
     return "; ".join(filter(None, (", ".join(parts).replace(", on ", " on ", 1), ", ".join(machine))))
+
+
+def _shown(value: Any) -> str:
+    return isolated(words.show_value(value))
 
 
 _TOLD = {

@@ -13,6 +13,7 @@ import pandas as pd
 
 from normzoo_reports import words
 from normzoo_reports.load import MEASURED, records, telling_apart
+from normzoo_reports.plain import isolated
 from normzoo_reports.results import Estimate, Pivot
 from normzoo_reports.statistics.signs import interval
 from normzoo_reports.tables import conditions, estimate
@@ -134,7 +135,7 @@ def _condition(name: str, rows: pd.DataFrame, metrics: Sequence[str], least: int
         cells = tuple(_cell(part) for part in parts)
         if sum(isinstance(cell, Estimate) for cell in cells) >= least:  # one alone stands in the other tables
             lines.append((words.show_value(normalizer), cells))
-            found.setdefault(_extremes(parts), []).append(str(normalizer))
+            found.setdefault(_extremes(parts), []).append(isolated(str(normalizer)))
     table = Pivot(
         "stream_accuracy" if metrics[0] in STREAM else "test_accuracy",
         "reading",

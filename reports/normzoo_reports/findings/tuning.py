@@ -10,6 +10,7 @@ import pandas as pd
 
 from normzoo_reports import words
 from normzoo_reports.load import MEASURED, varying
+from normzoo_reports.plain import isolated
 from normzoo_reports.tables import conditions
 from normzoo_suites import Cell, Record, Run, parse_call
 from normzoo_suites.select import FIRST_TRIAL_SEED, Select
@@ -223,7 +224,8 @@ def _lost(found: list[_Condition]) -> list[str]:
 
 
 def _who(names: _Names) -> str:
-    return "; ".join(f"{name} at {', '.join(of)}" if any(of) else name for name, of in names.items())
+    every = {isolated(name): of for name, of in names.items()}
+    return "; ".join(f"{name} at {', '.join(of)}" if any(of) else name for name, of in every.items())
 
 
 def _end(select: Select, key: str, value: Value) -> str:
@@ -241,7 +243,7 @@ def _failed(found: list[_Condition], run: Run, select: Select) -> list[str]:
         for trial in one.trials:
             why = _why_failed(trial, run)
             point = _point({key: getattr(trial.settings, key) for key in select.grid})
-            name = ", ".join(filter(None, (one.cell.settings.normalizer, one.name, point)))
+            name = ", ".join(filter(None, (isolated(one.cell.settings.normalizer), one.name, point)))
             if why and name not in whose.setdefault(why, []):
                 whose[why].append(name)
     return [f"{why}: {'; '.join(names)}" for why, names in whose.items()]
@@ -253,4 +255,5 @@ def _why_failed(trial: Cell, run: Run) -> str:
         return run.unreadable.get(f"{trial.id}.json", "")
     if record.status in MEASURED:
         return ""
-    return f"{words.STATUS[record.status]}: {record.reason}" if record.reason else words.STATUS[record.status]
+    status = words.STATUS[record.status]
+    return f"{status}: {isolated(record.reason)}" if record.reason else status

@@ -17,6 +17,7 @@ import pandas as pd
 
 from normzoo_reports import words
 from normzoo_reports.load import MEASURED, records, waiting
+from normzoo_reports.plain import isolated
 from normzoo_reports.results import Outcome, Verdict
 from normzoo_reports.statistics.power import needed
 from normzoo_reports.statistics.signs import holm, interval, sign_flip
@@ -132,8 +133,8 @@ def _pairs(sides: _Sides, rows: _Rows) -> _Pairs:
 
 def _why_absent(cell: Cell, metric: str, row: dict[str, Any]) -> str | None:
     """Say why a cell has no value of this metric, or None when it has one."""
-    status, reason = str(row["status"]), str(row["reason"])
-    name = cell.settings.normalizer
+    status, reason = str(row["status"]), isolated(str(row["reason"]))
+    name = isolated(cell.settings.normalizer)
     if status not in MEASURED:
         phrase = words.STATUS[status]
         return f"{name}: {phrase}: {reason}" if reason else f"{name}: {phrase}"

@@ -15,6 +15,7 @@ from normzoo_reports import words
 from normzoo_reports.drawing import style
 from normzoo_reports.drawing.drawing import Drawing
 from normzoo_reports.files import replace
+from normzoo_reports.plain import ISOLATES, plain
 from normzoo_suites import SuiteError
 
 
@@ -46,11 +47,14 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(drawn=_drawn, swatch=_swatch, count=words.count, breakable=_breakable)
+    environment.filters.update(
+        drawn=_drawn, swatch=_swatch, count=words.count, breakable=_breakable, beginning=_beginning
+    )
     environment.globals.update(
         label=words.label,
         status_words=words.STATUS,
@@ -67,10 +71,20 @@ def _drawn(context: jinja2.runtime.Context, drawing: Drawing) -> Markup:
     return Markup(drawing.svg(f"d{next(context['drawings'])}"))
 
 
+def _shown(value: object) -> object:
+    """Make what a template puts in such that a page can hold it; markup is our own, and made of such."""
+    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _swatch(normalizer: str) -> str:
     return f"var(--series-{style.normalizer_look(normalizer).slot})"
 
 
+def _beginning(text: str) -> str:
+    """Give the first letters of a long text, without marks whose ends are cut off."""
+    return "".join(letter for letter in text[:200] if letter not in ISOLATES)
+
+
 def _breakable(name: str) -> Markup:
     """Let a long name be broken where its words end."""
-    return Markup("<wbr>").join(words.pieces(name))
+    return Markup("<wbr>").join(words.pieces(plain(name)))

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from normzoo_reports import words
 from normzoo_reports.load import MEASURED, named_replicate, records, settings_of, varying
+from normzoo_reports.plain import plain
 from normzoo_suites import Record, Run
 
 DETAILS_UP_TO = 500
@@ -106,13 +107,13 @@ def _details(row: dict[str, Any], run: Run, known: Filters) -> dict[str, Any]:
 
 def _of_record(record: Record) -> dict[str, Any]:
     told = {
-        "settings": {key: words.show_value(value) for key, value in record.settings.items()},
-        "source": record.source_hash,
-        "data": record.data_fingerprint,
-        "split": str(record.split.get("manifest", "")),
-        "reason": record.reason if record.status not in MEASURED else "",
-        "series": {name: _rounded(values) for name, values in record.series.items()},
-        "samples": {name: _rounded(values) for name, values in record.samples.items()},
+        "settings": {plain(key): words.show_value(value) for key, value in record.settings.items()},
+        "source": plain(record.source_hash),
+        "data": plain(record.data_fingerprint),
+        "split": plain(str(record.split.get("manifest", ""))),
+        "reason": plain(record.reason) if record.status not in MEASURED else "",
+        "series": {plain(name): _rounded(values) for name, values in record.series.items()},
+        "samples": {plain(name): _rounded(values) for name, values in record.samples.items()},
     }
     return {key: value for key, value in told.items() if value}
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from normzoo_reports import words
 from normzoo_reports.findings.conditions import Conditions
+from normzoo_reports.findings.contracts import Contract, contract
 from normzoo_reports.load import named_replicate, records, replicates, settings_of, telling_apart, tuned
 from normzoo_reports.page.records import detailed
 from normzoo_reports.tables import conditions, unsynchronized
@@ -46,6 +47,7 @@ class Card:
     facts: tuple[tuple[str, str], ...]
     summary: str
     options: tuple[tuple[str, str], ...]
+    contract: Contract
 
 
 @dataclass(frozen=True)
@@ -112,14 +114,12 @@ def cards(run: Run) -> list[Card]:
         if built and built not in seen:
             seen.append(built)
     names = dict.fromkeys(cell.settings.normalizer for cell in run.cells)
-    return [_card(name, found[name], options[name]) if name in found else _no_card(name) for name in names]
+    return [_card(name, found.get(name), options.get(name, {}), contract(run, name)) for name in names]
 
 
-def _no_card(name: str) -> Card:
-    return Card(name, (), "No record of its own holds its card.", ())
-
-
-def _card(name: str, card: dict[str, Any], options: dict[str, list[str]]) -> Card:
+def _card(name: str, card: dict[str, Any] | None, options: dict[str, list[str]], held: Contract) -> Card:
+    if card is None:
+        return Card(name, (), "No record of its own holds its card.", (), held)
     pools = card.get("pools") or ["nothing"]
     said = (
         ("paper", str(card.get("paper", "–"))),
@@ -130,7 +130,8 @@ def _card(name: str, card: dict[str, Any], options: dict[str, list[str]]) -> Car
     every = [(measure, "; or ".join(built)) for measure, built in options.items() if built]
     # options that hold for one measure only, as the trainer sets them, are said to
     alike = len(every) == len(options) and len({built for _, built in every}) == 1
-    return Card(name, facts, str(card.get("summary", "")), (("", every[0][1]),) if alike else tuple(every))
+    built = (("", every[0][1]),) if alike else tuple(every)
+    return Card(name, facts, str(card.get("summary", "")), built, held)
 
 
 def environments(run: Run) -> list[Environment]:
