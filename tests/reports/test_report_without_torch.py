@@ -83,7 +83,7 @@ def test_a_run_is_reported_summed_up_drawn_and_compared_where_torch_is_not_insta
     done = call(python, "-c", RENDER, RUN, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines() == [
-        "no torch", f"{tmp_path}/page.html", "frozen", "3 pdf", "3 png", "3 svg", "False", "foreign:",
+        "no torch", f"{tmp_path}/page.html", "frozen", "4 pdf", "4 png", "4 svg", "False", "foreign:",
     ]  # fmt: skip
     assert "<svg" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
