@@ -258,12 +258,15 @@ def figures(
     run: RunFolder,
     to: Annotated[Path | None, typer.Option(help="The folder that they go to; RUN/figures unless told.")] = None,
     format_: Annotated[Format, typer.Option("--format", help="What papers, slides or pages want.")] = Format.pdf,
+    only: Annotated[
+        list[int] | None, typer.Option(help="The number of a figure, instead of all; may stand several times.")
+    ] = None,
     load: Load = None,
 ) -> None:
     """Write the figures of a run's report as files for papers."""
     from normzoo_reports import figures as write
 
-    for file in write(run, to, format_.value):
+    for file in write(run, to, format_.value, only or ()):
         out_console.print(f"wrote {file}", markup=False, soft_wrap=True)
 
 

@@ -5,7 +5,7 @@ pandas and seaborn are imported when a report is made, not with this package: `n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +47,7 @@ def figures(
     run: str | Path,
     to: str | Path | None = None,
     format: Literal["pdf", "png", "svg"] = "pdf",  # noqa: A002  # as savefig calls it
+    only: Collection[int] = (),
 ) -> list[Path]:
     """Write the figures of a run's page as files of their own, on white, and give their paths.
 
@@ -54,10 +55,11 @@ def figures(
         run: the run folder.
         to: the folder that they go to, `figures` in the run folder unless told.
         format: ``pdf`` (fonts as TrueType), ``png`` (200 dots per inch) or ``svg`` (text as text).
+        only: their numbers, in the order of the page; all unless told.
 
     Raises:
-        SuiteError: when it is no run folder, has no readable record or nothing to draw, the format is another, or a
-            file cannot be written.
+        SuiteError: when it is no run folder, has no readable record or nothing to draw or no figure of a number, the
+            format is another, or a file cannot be written.
 
     """
     from typing import get_args
@@ -69,7 +71,7 @@ def figures(
 
     if format not in get_args(Format):
         raise SuiteError(f"unknown format {format!r} of figures; one of {', '.join(get_args(Format))}")
-    return save(read(run), Path(to) if to is not None else Path(run) / "figures", format)
+    return save(read(run), Path(to) if to is not None else Path(run) / "figures", format, only)
 
 
 def summary(run: str | Path) -> Summary:

@@ -105,3 +105,10 @@ def test_a_line_of_percentiles_has_room_in_every_panel(make_run: Callable[..., P
     low, high = shown.drawing.make().axes[0].get_xlim()
     assert low < 0.05
     assert high > 9.0
+
+
+def test_one_figure_is_asked_for_by_its_number(tiny_run: Callable[..., Path]) -> None:
+    run = tiny_run()
+    assert len(figures(run, only=[1])) == 1
+    with pytest.raises(SuiteError, match="has no figure 2; it has 1"):
+        figures(run, only=[2])

@@ -432,3 +432,9 @@ def test_a_place_that_cannot_be_written_is_a_suite_error(quick_run: Path, tmp_pa
 def test_a_long_name_is_broken_where_its_words_end(name, room, lines):
     assert words.broken(name, room) == lines
     assert "".join(words.pieces(name)) == name
+
+
+def test_the_pages_styles_are_whole() -> None:
+    css = (Path(report.__code__.co_filename).parent / "templates" / "page.css").read_text(encoding="utf-8")
+    assert css.count("{") == css.count("}") > 50
+    assert "<" not in css  # as a merge leaves it: a browser would drop the rule after it and say nothing

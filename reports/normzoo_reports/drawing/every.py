@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from normzoo_reports.drawing.drawing import Drawing, Format
@@ -37,20 +37,25 @@ def drawings(run: Run) -> Iterator[Drawing]:
             yield roofline.drawing
 
 
-def save(run: Run, to: Path, format_: Format) -> list[Path]:
-    """Write every drawing of a run into a folder, named by its number and its title.
+def save(run: Run, to: Path, format_: Format, only: Collection[int] = ()) -> list[Path]:
+    """Write the drawings of a run into a folder, or those of these numbers, named by number and title.
 
     Raises:
-        SuiteError: when the run has none, or a file cannot be written.
+        SuiteError: when the run has none, or none of a number, or a file cannot be written.
 
     """
-    found = list(drawings(run))
+    found = dict(enumerate(drawings(run), start=1))
+    for number in only:
+        if number not in found:
+            raise SuiteError(f"{run.folder} has no figure {number}; it has {len(found)}")
     if not found:
         raise SuiteError(f"{run.folder} has nothing to draw: its suite has no figures that its records can fill")
     files = []
     try:
         to.mkdir(parents=True, exist_ok=True)
-        for number, drawing in enumerate(found, start=1):
+        for number, drawing in found.items():
+            if only and number not in only:
+                continue
             files.append(to / f"{number:02d}_{_plain(drawing.title)}.{format_}")
             drawing.save(files[-1], format_)
     except OSError as error:
