@@ -1,0 +1,165 @@
+"""Commands that measure: plan, run, status."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from normzoo_bench.cli.app import (
+    CellId,
+    Device,
+    Load,
+    Normalizers,
+    Repeats,
+    RunFolder,
+    Seeds,
+    Set,
+    SuiteName,
+    Tune,
+    app,
+    err_console,
+    out_console,
+)
+from normzoo_bench.cli.zoo import hold
+
+if TYPE_CHECKING:
+    from normzoo_bench.commands import Asked
+
+
+@app.command()
+def plan(
+    suite: SuiteName,
+    settings: Set = None,
+    normalizers: Normalizers = None,
+    seeds: Seeds = None,
+    repeats: Repeats = None,
+    device: Device = None,
+    load: Load = None,
+    cell: CellId = None,
+    tune: Tune = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/SUITE unless told.")] = None,
+    cells: Annotated[bool, typer.Option("--cells", help="List every cell with its id.")] = False,
+) -> None:
+    """Show what a run would measure, what it would skip and why."""
+    from normzoo_bench.commands import default_folder
+    from normzoo_bench.commands import plan as make
+    from normzoo_bench.plan_table import print_plan
+    from normzoo_bench.pool import default_jobs
+    from normzoo_bench.store import Store
+
+    made = make(suite, out=out, **_asked(settings, normalizers, seeds, repeats, device, load, cell, tune))
+    store = Store(out or default_folder(made.suite.name, cell))
+    print_plan(out_console, made, store, default_jobs(made.cells), cells)
+
+
+@app.command()
+def run(
+    suite: SuiteName,
+    settings: Set = None,
+    normalizers: Normalizers = None,
+    seeds: Seeds = None,
+    repeats: Repeats = None,
+    device: Device = None,
+    load: Load = None,
+    cell: CellId = None,
+    tune: Tune = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder; runs/SUITE unless told.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Worker processes; one per core, or one on a GPU, unless told.")
+    ] = None,
+    timeout: Annotated[str, typer.Option(help="Per cell, such as 90s, 30m or 2h.")] = "30m",
+    retry: Annotated[str, typer.Option(help="Statuses to measure again, such as crashed,timeout.")] = "",
+    together: Annotated[int, typer.Option(help="Seeds of one cell that train side by side on a GPU.")] = 1,
+    check: Annotated[
+        bool, typer.Option("--check", help="Afterwards hold the normalizers to their cards, for the report.")
+    ] = False,
+) -> None:
+    """Run a suite and write its report.
+
+    What was measured already is not measured again.
+    """
+    from normzoo_bench.commands import run as measure
+    from normzoo_bench.terminal import print_findings, print_summary
+    from normzoo_reports import report as render
+    from normzoo_reports import summary
+
+    # a cluster's or a shell's polite kill is the same as Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    asked = _asked(settings, normalizers, seeds, repeats, device, load, cell, tune)
+    statuses = [status for status in retry.split(",") if status]
+    result = measure(suite, out=out, jobs=jobs, timeout=_seconds(timeout), retry=statuses, together=together, **asked)
+    if result.interrupted:
+        err_console.print(f"stopped; {result.measured} new cells are kept in {result.folder}", markup=False)
+        err_console.print("the same command goes on from there", markup=False)
+        raise typer.Exit(result.exit_code)
+    if result.statuses:
+        print_summary(out_console, summary(result.folder))
+    ended = ", ".join(f"{count} {status}" for status, count in sorted(result.statuses.items()))
+    out_console.print(
+        f"\n{result.measured} cells measured, {result.resumed} had been; all ended: {ended}", markup=False
+    )
+    kept = True
+    if check and result.statuses:
+        found = hold([], result.folder, None)  # what --load names is loaded by now
+        print_findings(out_console, found.results.values(), faults_only=True)
+        kept = found.kept
+    out_console.print(f"report: {render(result.folder)}", markup=False, soft_wrap=True)
+    raise typer.Exit(result.exit_code or (0 if kept else 1))
+
+
+@app.command()
+def status(run: RunFolder, load: Load = None) -> None:
+    """Say how far a run is, and what went wrong in it."""
+    from normzoo_bench.commands import status as look
+    from normzoo_bench.terminal import print_status
+
+    print_status(out_console, look(run))
+
+
+def _asked(
+    settings: list[str] | None,
+    normalizers: str | None,
+    seeds: int | None,
+    repeats: int | None,
+    device: str | None,
+    load: list[str] | None,
+    cell: str | None,
+    tune: list[str] | None,
+) -> Asked:
+    return {
+        "settings": _pairs("--set", settings),
+        "normalizers": normalizers,
+        "seeds": seeds,
+        "repeats": repeats,
+        "device": device,
+        "load": load or [],
+        "cell": cell,
+        "tune": "off" if tune == ["off"] else _pairs("--tune", tune) if tune else None,
+    }
+
+
+def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+    from normzoo_bench.errors import UsageError
+
+    pairs: dict[str, str] = {}
+    for text in texts or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"{option} takes KEY=VALUE{', or off alone' * (option == '--tune')}, got {text!r}")
+        if key.strip() in pairs:
+            raise UsageError(f"{option} {key.strip()}= stands twice; write {option} {key.strip()}=one,two")
+        pairs[key.strip()] = value
+    return pairs
+
+
+def _seconds(text: str) -> float:
+    from normzoo_bench.errors import UsageError
+
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if not match or float(match[1]) <= 0:
+        raise UsageError(f"--timeout takes a time such as 90s, 30m or 2h, got {text!r}")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
