@@ -147,7 +147,7 @@ def test_a_fault_ends_with_exit_code_1_and_is_printed(tmp_path: Path, capsys, mo
 
     file = tmp_path / "mine.py"
     file.write_text(FILE, encoding="utf-8")
-    monkeypatch.setattr(cli, "out_console", cli.Console(highlight=False, width=160))
+    monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setattr("sys.argv", ["normzoo", "check", str(file)])
     with pytest.raises(SystemExit) as ended:
         cli.main()

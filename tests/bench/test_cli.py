@@ -34,8 +34,6 @@ def run_cli(monkeypatch, capsys):
         return ended.value.code or 0, out, err
 
     monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setattr(cli, "out_console", cli.Console(highlight=False, width=160))
-    monkeypatch.setattr(cli, "err_console", cli.Console(stderr=True, highlight=False, width=160))
     return run
 
 
@@ -163,7 +161,7 @@ def test_env_names_versions_and_hardware(run_cli):
 
 
 def test_into_a_pipe_every_cell_is_one_whole_line(run_cli, monkeypatch):
-    monkeypatch.setattr(cli, "out_console", cli.Console(highlight=False, width=80))
+    monkeypatch.setenv("COLUMNS", "80")
     long = "batch_renorm(average=cumulative, d_max=5, momentum=0.01, r_max=3, warmup_steps=123)"
     _, out, _ = run_cli("plan", "quick", "--seeds", 1, "--normalizers", long, "--cells")
     lines = [line for line in out.splitlines() if "measure" not in line and "accuracy " in line]

@@ -77,8 +77,7 @@ def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         out, err = capsys.readouterr()
         return int(ended.value.code or 0), out, err
 
-    monkeypatch.setattr(cli, "out_console", cli.Console(highlight=False, width=160))
-    monkeypatch.setattr(cli, "err_console", cli.Console(stderr=True, highlight=False, width=400))
+    monkeypatch.setenv("COLUMNS", "160")
     return run
 
 
