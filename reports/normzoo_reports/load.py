@@ -144,11 +144,11 @@ def _same_as(cell: Cell, cells: dict[str, Cell]) -> str:
 
 def _diverged_as_chance(table: pd.DataFrame) -> pd.DataFrame:
     """Give diverged rows chance accuracy in every reading that was asked of them and that their normalizer has."""
-    if "chance_accuracy" not in table:
-        return table
     diverged = table["status"] == "diverged"
-    if not diverged.any():
+    if not diverged.any() or "accuracy" not in set(table["measure"]):
         return table
+    if "chance_accuracy" not in table:  # then nobody knows what they count with
+        table["chance_accuracy"] = float("nan")
     if "test_accuracy" not in table:
         table["test_accuracy"] = float("nan")
     for metric in [str(name) for name in table if words.has_chance(str(name))]:

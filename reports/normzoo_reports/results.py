@@ -246,6 +246,16 @@ class Verdict:
         return tuple(dict.fromkeys(term.metric for term in self.claim.terms))
 
     @property
+    def sides(self) -> str:
+        """What is subtracted from what: "batch_norm, ranks 1, less batch_norm, ranks 20"."""
+        told: dict[int, list[str]] = {1: [], -1: []}
+        for term in self.claim.terms:
+            reading = f" ({term.metric})" if term.metric != self.claim.metric else ""
+            told[term.sign].append(words.condition(term.settings, term.settings) + reading)
+        unit = "; as a share of batch norm's time" if "ratio" in self.claim.metric else ""
+        return f"{' plus '.join(told[1])}, less {' and less '.join(told[-1])}{unit}"
+
+    @property
     def asks(self) -> str:
         """What would make the claim true: "more than +1.0 points"."""
         margin = words.show_change(self.claim.metric, self.claim.margin)

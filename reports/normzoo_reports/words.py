@@ -168,5 +168,7 @@ def _setting(settings: Mapping[str, Any], key: str) -> str:
     value = settings[key]
     if key == "ranks" and settings.get("batch_size"):
         return f"ranks {show_value(value)} ({show_value(settings['batch_size'] / value)} each)"
-    alone = isinstance(value, str) and key != "learning_rate" and value != "none"
+    # draw and stream take values that dealing takes, too: a name must not stand for two conditions
+    named = key == "learning_rate" or (key in ("draw", "stream") and value not in _QUIET)
+    alone = isinstance(value, str) and not named and value != "none"
     return isolated(value) if alone else f"{key} {isolated(show_value(value))}"

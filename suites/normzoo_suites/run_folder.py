@@ -63,6 +63,7 @@ def read_run(folder: str | Path) -> Run:
     folder = Path(folder)
     held = _contents(folder)
     records, unreadable = read_records(folder, [cell.id for cell in (*held.trials, *held.cells)])
+    _set_aside_foreign(records, unreadable, (*held.trials, *held.cells))
     _forget_outdated(records, held)
     share_records(records, (*held.trials, *held.cells))
     names = [cell.settings.normalizer for cell in (*held.cells, *held.trials)]
@@ -108,6 +109,20 @@ def _forget_outdated(records: dict[str, Record], held: _Contents) -> None:
             del records[trial.id]
 
 
+def _set_aside_foreign(records: dict[str, Record], unreadable: dict[str, str], cells: Iterable[Cell]) -> None:
+    """Take for unreadable what says of itself that it is of another measure, or of other settings, than its cell."""
+    for cell in cells:
+        record = records.get(cell.id)
+        if record is None or cell.same_as is not None:
+            continue
+        planned = cell.settings.model_dump()
+        other = [key for key in planned.keys() & record.settings.keys() if planned[key] != record.settings[key]]
+        if other or record.measure != cell.measure:
+            what = f"another {min(other)}" if other else f"the measure {record.measure}"
+            unreadable[f"{cell.id}.json"] = f"the record {cell.id}.json is of {what} than run.json plans"
+            del records[cell.id]
+
+
 def _contents(folder: Path) -> _Contents:
     file = folder / "run.json"
     try:
@@ -131,7 +146,7 @@ def _contents(folder: Path) -> _Contents:
         fault = str(error).removeprefix(f"cannot read {file}: ")
     except KeyError as error:
         fault = f"{error} is missing"
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         fault = "it is not what a run writes"
     raise SuiteError(f"cannot read {file}: {fault}; running the suite again writes it anew")
 

@@ -127,11 +127,13 @@ def test_a_cell_without_a_value_says_why_and_takes_the_last_place(make_run: Make
     assert (last.normalizer, last.place, set(last.values)) == ("batch_norm", "2", {"oom (2)"})
 
 
-def test_a_time_without_the_exchange_that_it_exists_for_says_so(quick_page: Path) -> None:
-    tables = [table for one in leaderboard({"a": entry_of(quick_page.parent)}) for table in one.tables]
-    told = {table.metric: table.notes for table in tables}
-    assert told["step_ms_ratio"] == ("sync_batch_norm is timed in one process, where nothing is synchronized.",)
-    assert told["test_accuracy"] == ()
+def test_the_control_and_times_without_their_exchange_have_no_place_and_untuned_levels_are_said_to_be(
+    quick_page: Path,
+) -> None:
+    tables = {table.metric: table for one in leaderboard({"a": entry_of(quick_page.parent)}) for table in one.tables}
+    timed = {line.normalizer for line in tables["step_ms_ratio"].lines}
+    assert timed == {"batch_norm", "layer_norm", "group_norm", "batch_renorm"}
+    assert "one common learning rate" in tables["test_accuracy"].notes[0]
 
 
 def test_those_of_one_place_stand_in_the_order_of_their_values(make_run: MakeRun, tiny: Tiny) -> None:

@@ -71,7 +71,7 @@ def test_a_tie_is_no_difference_and_who_is_lower_is_told_by_how_much(make_run: M
         return told
 
     (sentence,) = said(make_run(one_condition(tiny, 10, *THREE), measure))
-    assert sentence.startswith("no difference found between layer_norm and group_norm (95.9 to 96.1 %), 0.2 points [")
+    assert sentence.startswith("no difference found between layer_norm and group_norm (96.1 to 95.9 %), 0.2 points [")
     assert "; lower than the highest mean: batch_norm by 5.2 points [" in sentence
 
 
@@ -287,7 +287,7 @@ def test_means_over_different_layers_are_never_compared(make_run: Make) -> None:
 
     (sentence,) = said(make_run(suite, measure))
     assert "(group_norm)" in sentence
-    assert sentence.endswith("1 process each; layer_norm was timed on other layers.")
+    assert sentence.endswith("1 process each; layer_norm was timed on 1 of these 2 layers.")
 
 
 def test_a_time_without_the_exchange_between_ranks_and_the_control_are_never_fastest(quick_run: Path) -> None:

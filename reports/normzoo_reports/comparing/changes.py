@@ -39,7 +39,7 @@ def changes(paired: Paired) -> tuple[Change, ...]:
 def differences(pairs: Pairs, how: How) -> list[float]:
     """Give B's value less A's by pair; of a ratio the logarithm of B's over A's."""
     if how == "ratio":
-        return [math.log(b / a) for a, b in pairs.values()]
+        return [math.log(b) - math.log(a) for a, b in pairs.values()]
     return [b - a for a, b in pairs.values()]
 
 
@@ -68,7 +68,9 @@ def _conditions(paired: Paired) -> Iterator[tuple[str, str, str, _Rows]]:
 
 
 def _change(measure: str, metric: str, names: tuple[str, str], replicate: str, rows: _Rows) -> Change:
-    both = [(a, b) for a, b in rows if _has(a, metric) and _has(b, metric)]
+    # chance against chance says nothing of either
+    alive = [(a, b) for a, b in rows if not a["status"] == b["status"] == "diverged"]
+    both = [(a, b) for a, b in alive if _has(a, metric) and _has(b, metric)]
     pairs = {int(a[replicate]): (float(a[metric]), float(b[metric])) for a, b in both}
     lost = Counter(_why(b) for a, b in rows if _has(a, metric) and not _has(b, metric))
     gained = Counter(_why(a) for a, b in rows if _has(b, metric) and not _has(a, metric))

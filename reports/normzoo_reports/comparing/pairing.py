@@ -108,8 +108,8 @@ def _data(run: Run) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for cell in run.cells:
         record = run.records.get(cell.id)
-        if record and record.data_fingerprint:
-            settings = cell.settings.model_dump()
+        settings = cell.settings.model_dump()
+        if record and record.data_fingerprint and "dataset" in settings:
             call = parse_call(settings["dataset"])
             name = str(Call(call.name.partition("@")[0], call.options))  # a folder's name holds its fingerprint
             name += " (streamed)" * (settings["data"] == "stream")  # which is fingerprinted in another way

@@ -25,7 +25,7 @@ def side_by_side(a: str | Path, b: str | Path, fail_on: Iterable[str] = ()) -> C
     return Comparison(
         _side(paired.a),
         _side(paired.b),
-        headline(facts, identical(paired)),
+        headline(facts, identical(paired)) + _apart(paired),
         facts,
         warnings(paired, facts),
         len(paired.rows_a) + paired.shared,
@@ -35,6 +35,14 @@ def side_by_side(a: str | Path, b: str | Path, fail_on: Iterable[str] = ()) -> C
         found,
         rule(limits, found, _unpaired(paired)),
     )
+
+
+def _apart(paired: Paired) -> str:
+    """Say that the two were asked different things, where one holds cells that the other does not."""
+    alone = sum(paired.only_a.values()), sum(paired.only_b.values())
+    if not any(alone):
+        return ""
+    return f" They were not asked the same: {alone[0]:,} cells of A and {alone[1]:,} of B have no partner."
 
 
 def _side(run: Run) -> Side:

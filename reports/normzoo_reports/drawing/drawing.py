@@ -6,8 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from matplotlib.figure import Figure
 
@@ -41,13 +40,8 @@ class Drawing:
         with _drawn(PAGE):
             return to_svg(self.make(), prefix, self.title)
 
-    def save(self, file: Path, format_: Format) -> None:
-        """Write it as a file of its own, with colours for white paper; the same bytes each time.
-
-        Raises:
-            OSError: when the file cannot be written.
-
-        """
+    def save(self, file: BinaryIO, format_: Format) -> None:
+        """Write it as a file of its own, with colours for white paper; the same bytes each time."""
         # a date or a version in the file would make equal figures differ
         metadata = {"pdf": {"CreationDate": None, "Producer": None}, "svg": {"Date": None}, "png": {"Software": None}}
         with _drawn(PAPER):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from normzoo_reports.drawing.profiles import show_accuracies, show_times
 from normzoo_reports.drawing.ranks import show_rankings
 from normzoo_reports.drawing.roofline import rooflines
 from normzoo_reports.drawing.splits import pictures
+from normzoo_reports.files import replace
 from normzoo_reports.load import load_frame
 from normzoo_suites import Run, SuiteError
 
@@ -57,7 +59,9 @@ def save(run: Run, to: Path, format_: Format, only: Collection[int] = ()) -> lis
             if only and number not in only:
                 continue
             files.append(to / f"{number:02d}_{_plain(drawing.title)}.{format_}")
-            drawing.save(files[-1], format_)
+            drawn = io.BytesIO()
+            drawing.save(drawn, format_)
+            replace(drawn.getvalue(), files[-1])
     except OSError as error:
         raise SuiteError(f"cannot write figures to {to}: {error.strerror or error}; name another folder") from None
     return files

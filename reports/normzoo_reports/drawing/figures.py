@@ -19,6 +19,8 @@ from normzoo_reports.results import Pivot
 from normzoo_reports.tables import pivot, unsynchronized
 from normzoo_suites import Figure, Run
 
+_SERIES = 40
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -75,6 +77,9 @@ def show_figure(figure: Figure, run: Run, table: pd.DataFrame) -> Shown:
     if value not in rows or rows[value].isna().all():
         return _not_drawn(title, f"none of its {words.count(len(rows), 'cell')} has a value of {value}")
     rows = _ordered(once(rows, value, run, named), category, figure)
+    series = rows[figure.hue].nunique()
+    if series > _SERIES:
+        return _not_drawn(title, f"{series} series are more than a figure can tell apart; the tables have them")
     lumped = _lumped(rows, [key for key in (category, figure.hue, figure.facet) if key], run)
     panel = Panel(figure.kind, value, category, figure.hue, figure.facet, repeats=not lumped)
     caption = f"{_caption(rows, panel, lumped)} {unsynchronized(rows)}".rstrip()

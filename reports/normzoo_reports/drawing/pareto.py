@@ -70,7 +70,8 @@ def _caption(found: Tradeoff) -> str:
     told += [f"{words.count(hidden, 'condition')} of accuracy {'is' if hidden == 1 else 'are'} in the table only."] * (
         hidden > 0
     )
-    return " ".join([*told, *filter(None, [found.note])])
+    note = f"{found.note} Such marks are hollow and take no part in the front." if found.note else ""
+    return " ".join([*told, *filter(None, [note])])
 
 
 def _drawn(found: Tradeoff) -> Figure:
@@ -90,12 +91,14 @@ def _drawn(found: Tradeoff) -> Figure:
         ax.set_ylabel(words.label(found.metric))
     for ax in axes[max(0, len(panels) - columns) : len(panels)]:
         ax.xaxis.set_tick_params(labelbottom=True)
-        ax.set_xlabel("training throughput (batch norm = 1)")
+        what = found.speed_of.partition(":")[0]
+        ax.set_xlabel("\n".join(words.broken(f"speed of {what} (batch norm = 1)", 84 // columns - 6)))
     legend(figure, series, "scatter")
     return figure
 
 
 def _panel(ax: Axes, marks: Sequence[Mark], series: dict[str, Look]) -> None:
+    ax.axvline(1, color=ink(), linewidth=0.9, zorder=1)
     _front(ax, marks)
     for mark in marks:
         look, up = series[mark.normalizer], mark.accuracy
@@ -105,7 +108,7 @@ def _panel(ax: Axes, marks: Sequence[Mark], series: dict[str, Look]) -> None:
             tag(ax.vlines(mark.speed, up.low, up.high, color=look.colour, linewidth=1.2), mark.normalizer)
         (drawn,) = ax.plot(
             [mark.speed], [up.value], color=look.colour, marker=look.marker, linestyle="none", markersize=7,
-            markeredgewidth=0,
+            markeredgewidth=1.4 if mark.outside else 0, fillstyle="none" if mark.outside else "full",
         )  # fmt: skip
         told = f"{mark.normalizer}: {up.text}, throughput {mark.speed_text}{' (on the front)' if mark.front else ''}"
         tag(drawn, mark.normalizer, [Told(told, up.cells[0])])

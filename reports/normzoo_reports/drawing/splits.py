@@ -49,9 +49,16 @@ def pictures(run: Run) -> list[Picture]:
     found: dict[str, Record] = {}
     for cell in run.cells:
         record = run.records.get(cell.id)
-        if record is not None and record.split.get("labels") and cell.same_as is None:
+        if record is not None and _are_counts(record.split.get("labels")) and cell.same_as is None:
             found.setdefault(_name(record.settings), record)
     return [_picture(name, record) for name, record in found.items()]
+
+
+def _are_counts(labels: Any) -> bool:
+    """Whether it is a table of counts, a row as long as the other: a record may come from anywhere."""
+    rows = labels if isinstance(labels, list) else []
+    whole = all(isinstance(row, list) and row and all(isinstance(one, int) for one in row) for row in rows)
+    return bool(rows) and whole and len({len(row) for row in rows}) == 1
 
 
 def _name(settings: dict[str, Any]) -> str:

@@ -53,8 +53,8 @@ class Pace:
         estimates: by normalizer, the least first: those that were measured on the same layers, and at least two.
         quickest: who needs least, where there are repeats to pair; else None.
         slowest: who needs most, likewise.
-        elsewhere: who was measured on other layers.
-        processes: how many fresh ones each number rests on at least.
+        elsewhere: who was measured on other layers, or on some of these, in words.
+        processes: how many fresh ones each number rests on, the fewest and the most.
 
     """
 
@@ -64,7 +64,7 @@ class Pace:
     quickest: Contest | None
     slowest: Contest | None
     elsewhere: tuple[str, ...]
-    processes: int
+    processes: tuple[int, int]
 
 
 def paces(run: Run, table: pd.DataFrame) -> tuple[list[Sentence], list[str]]:
@@ -87,7 +87,7 @@ def _columns(one: Weighed) -> Iterator[Pace]:
     kept = ~one.rows["unsynchronized"] & (one.rows["normalizer"] != _CONTROL)
     for name, rows in one.rows[kept].groupby(one.names[kept], sort=False):
         own = {str(key): group for key, group in rows.groupby("normalizer", sort=False)}
-        layers = {key: _layers(group, one.metric) for key, group in own.items()}
+        layers = {key: layers_of(group, one.metric) for key, group in own.items()}
         (shared, number), *_ = Counter(layers.values()).most_common() or [(frozenset(), 0)]
         if number < 2 or not shared:
             continue
@@ -96,6 +96,8 @@ def _columns(one: Weighed) -> Iterator[Pace]:
         made = sorted(
             ((key, told) for key, told in found.items() if isinstance(told, Estimate)), key=lambda pair: pair[1].value
         )
+        if len(made) < 2:  # times that no clock gives have no mean
+            continue
         pairs = [Entrant((key,), _by_repeat(group, one.metric, len(shared))) for key, group in beside.items()]
         paired = one.metric not in _UNITS and min(len(entrant.values) for entrant in pairs) >= INTERVAL_FROM
         where = ", ".join(filter(None, (_OF[one.measure, one.kind], str(name))))
@@ -105,12 +107,12 @@ def _columns(one: Weighed) -> Iterator[Pace]:
             tuple(made),
             contest(where, pairs, -1) if paired else None,
             contest(where, pairs) if paired else None,
-            tuple(key for key in own if layers[key] and layers[key] != shared),
-            min(_processes(_measured(group, one.metric)) for group in beside.values()),
+            tuple(_other(key, layers[key], shared) for key in own if layers[key] and layers[key] != shared),
+            _processes([_measured(group, one.metric) for group in beside.values()]),
         )
 
 
-def _layers(rows: pd.DataFrame, metric: str) -> frozenset[tuple[object, ...]]:
+def layers_of(rows: pd.DataFrame, metric: str) -> frozenset[tuple[object, ...]]:
     """Name what a normalizer was measured on: means over different layers are never compared."""
     measured = _measured(rows, metric)
     keys = [key for key in LAYER if key in measured] if str(rows["measure"].iloc[0]) == "throughput" else []
@@ -121,10 +123,17 @@ def _measured(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     return rows[rows[metric].notna()] if metric in rows else rows[:0]
 
 
-def _processes(rows: pd.DataFrame) -> int:
-    """Count the repeats of what was measured least often."""
-    keys = LAYER if str(rows["measure"].iloc[0]) == "throughput" else ("measure",)
-    return int(rows.groupby(list(keys))["repeat"].nunique().min())
+def _processes(groups: list[pd.DataFrame]) -> tuple[int, int]:
+    """Count the repeats of what was measured least and most often."""
+    rows = pd.concat(groups)
+    keys = LAYER if str(rows["measure"].iloc[0]) == "throughput" else ()
+    counts = rows.groupby(["normalizer", *keys])["repeat"].nunique()
+    return int(counts.min()), int(counts.max())
+
+
+def _other(name: str, own: frozenset[tuple[object, ...]], shared: frozenset[tuple[object, ...]]) -> str:
+    common = len(own & shared)
+    return f"{name} was timed on {f'{common} of these {len(shared)}' if common else 'other'} layers"
 
 
 def _by_repeat(rows: pd.DataFrame, metric: str, layers: int) -> dict[int, float]:
@@ -158,7 +167,9 @@ def _told(one: Pace) -> str:
     (low, least), (high, most) = one.estimates[0], one.estimates[-1]
     spread = {"layer": "the range over layers", "sample": "10th to 90th percentile"}.get(least.over, "")
     rests = [spread] if spread and least.range else []
-    rests += ["1 process each" if one.processes == 1 else f"{one.processes} processes each"]
+    least_often, most_often = one.processes
+    counted = f"{least_often} to {most_often} processes" if least_often < most_often else ""
+    rests += [f"{counted or ('1 process' if most_often == 1 else f'{most_often} processes')} each"]
     told = f"from {_against(least)} ({low}) to {most.text}{_UNITS.get(most.metric, '')} ({high})"
     return f"{told}; {', '.join(rests)}{_elsewhere(one)}."
 
@@ -172,7 +183,4 @@ def _against(found: Estimate) -> str:
 
 
 def _elsewhere(one: Pace) -> str:
-    if not one.elsewhere:
-        return ""
-    verb = "was" if len(one.elsewhere) == 1 else "were"
-    return f"; {words.listed(one.elsewhere)} {verb} timed on other layers"
+    return "".join(f"; {told}" for told in one.elsewhere)

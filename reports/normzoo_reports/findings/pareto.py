@@ -6,14 +6,16 @@ is faster to its right. Accuracy is of trainings, speed of other processes with 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from normzoo_reports import words
 from normzoo_reports.findings.costs import Weighed, weighed
 from normzoo_reports.findings.levels import levels
+from normzoo_reports.findings.paces import layers_of
 from normzoo_reports.results import Estimate
 from normzoo_reports.tables import conditions, estimate, unsynchronized
 from normzoo_suites import Run
@@ -38,6 +40,7 @@ class Mark:
         normalizer: its name.
         accuracy: the mean over seeds.
         time: its time relative to batch norm's.
+        outside: whether its time leaves out the exchange between ranks; it then takes no part in the front.
         front: whether no other one is at least as good at both and better at one.
 
     """
@@ -45,6 +48,7 @@ class Mark:
     normalizer: str
     accuracy: Estimate
     time: Estimate
+    outside: bool = False
     front: bool = False
 
     @property
@@ -98,9 +102,10 @@ def tradeoff(run: Run, table: pd.DataFrame) -> Tradeoff | None:
         return None
     (rows, metric, names), (speeds, kind, others) = found, timed
     times = {str(name): kind.sum_up(own, kind.metric) for name, own in speeds.groupby("normalizer", sort=False)}
+    outside = set(speeds.loc[speeds["unsynchronized"], "normalizer"])
     panels = []
     for condition, group in rows.groupby(names, sort=False):
-        marks = list(_marks(group, metric, times))
+        marks = list(_marks(group, metric, times, outside))
         if len(marks) >= _LEAST:
             panels.append((str(condition), tuple(_with_front(marks))))
     if not panels:
@@ -136,27 +141,37 @@ def _timed(run: Run, table: pd.DataFrame, wanted: set[str]) -> tuple[pd.DataFram
             rows = one.rows[(one.rows[key] == value) & one.rows["normalizer"].isin(wanted)]
             rows = rows[rows[one.metric].notna()] if one.metric in rows else rows[:0]
             groups = [group for _, group in rows.groupby(one.names[rows.index], sort=False)]
+            groups = [_alike(group, one.metric) for group in groups]
             groups = [group for group in groups if group["normalizer"].nunique() >= _LEAST]
             if groups:
                 return max(groups, key=lambda group: group["normalizer"].nunique()), one, len(groups) - 1
     return None
 
 
-def _marks(rows: pd.DataFrame, metric: str, times: dict[str, Estimate | str]) -> Iterator[Mark]:
+def _alike(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Keep the normalizers that were timed on the same layers as most: means over different ones are never compared."""
+    layers = {str(name): layers_of(own, metric) for name, own in rows.groupby("normalizer", sort=False)}
+    (shared, _), *_ = Counter(layers.values()).most_common(1)
+    return rows[[layers[str(name)] == shared for name in rows["normalizer"]]]
+
+
+def _marks(
+    rows: pd.DataFrame, metric: str, times: dict[str, Estimate | str], outside: Collection[str]
+) -> Iterator[Mark]:
     for name, own in rows.groupby("normalizer", sort=False):
         accuracy, time = estimate(own, metric), times.get(str(name))
         if isinstance(accuracy, Estimate) and isinstance(time, Estimate) and time.value > 0:
-            yield Mark(str(name), accuracy, time)
+            yield Mark(str(name), accuracy, time, name in outside)
 
 
 def _with_front(marks: Sequence[Mark]) -> Iterator[Mark]:
     def beaten(mark: Mark) -> bool:
         own = (mark.accuracy.value, mark.speed)
-        every = [(other.accuracy.value, other.speed) for other in marks]
+        every = [(other.accuracy.value, other.speed) for other in marks if not other.outside]
         return any(one != own and one[0] >= own[0] and one[1] >= own[1] for one in every)
 
     for mark in marks:
-        yield Mark(mark.normalizer, mark.accuracy, mark.time, not beaten(mark))
+        yield replace(mark, front=not mark.outside and not beaten(mark))
 
 
 def _told(rows: pd.DataFrame) -> str:

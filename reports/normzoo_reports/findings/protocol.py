@@ -10,6 +10,7 @@ from normzoo_reports.load import tuned, waiting
 from normzoo_reports.page.sections import environments
 from normzoo_reports.plain import isolated
 from normzoo_suites import Run
+from normzoo_suites.settings import AccuracySettings
 
 
 def measured(run: Run) -> str:
@@ -18,7 +19,9 @@ def measured(run: Run) -> str:
     settings = [cell.settings.model_dump() for cell in cells if cell.measure == "accuracy"]
     told = {key: dict.fromkeys(_shown(one[key]) for one in settings) for key in _TOLD} if settings else {}
     parts = [
-        template.format(" or ".join(told[key])) for key, template in _TOLD.items() if told and key not in tuned(run)
+        template.format(" or ".join(told[key]))
+        for key, template in _TOLD.items()
+        if told and key not in tuned(run) and set(told[key]) != {_UNSAID.get(key)}
     ]
     if settings:
         parts += [f"tuned {key.replace('_', ' ')}" for key in tuned(run)]
@@ -37,12 +40,18 @@ def _shown(value: Any) -> str:
 _TOLD = {
     "model": "{}",
     "dataset": "on {}",
+    "train_samples": "{} training images",
     "epochs": "{} epochs",
     "batch_size": "batches of {}",
     "ranks": "{} ranks",
     "learning_rate": "learning rate {}",
+    "precision": "{}",
 }
 """The settings that a reader must know before any number, and how they read."""
+
+
+_UNSAID = {key: words.show_value(AccuracySettings.model_fields[key].default) for key in ("train_samples", "precision")}
+"""What goes without saying: all training images, and float32."""
 
 
 def ranks(run: Run) -> list[str]:

@@ -85,8 +85,8 @@ def _standing(one: Contest, sure: bool, needed: int, chance: float | None) -> St
         return Standing(one, "means", (), (), unsure)
     lower = one.entrants[1:] if sure else tuple(one.behind())
     group = tuple(entrant for entrant in one.entrants if entrant not in (*lower, *unsure))
-    half = math.inf if chance is None else (one.first.mean - chance) / 2
-    fallen = tuple(other for other in lower if chance is not None and other.mean - chance < half)
+    above = 0.0 if chance is None else one.first.mean - chance  # where nobody is above chance, nobody falls to it
+    fallen = tuple(other for other in lower if above > 0 and other.mean - (chance or 0.0) < above / 2)
     return Standing(one, "highest" if sure else "open", group, lower, unsure, fallen)
 
 
@@ -107,7 +107,8 @@ def _how(run: Run, standing: Sequence[Standing]) -> list[str]:
     if any(one.fallen for one in standing):
         lines[-1] += " Collapse: less than half is left of what the highest mean has above chance."
     if any(one.kind == "means" and one.contest.n for one in standing):
-        lines.append("Where only means stand, pairs are too few to tell so many apart.")
+        lower = max(pairs_needed(one.contest.comparisons) for one in standing if one.kind == "means")
+        lines.append(f"Where only means stand, none is shown to be highest, and to call one lower takes {lower} pairs.")
     return lines
 
 
@@ -150,10 +151,12 @@ class _Words:
         if len(group) == 1:
             text = f"{first.name} has the highest mean, {self._values(first, alike)}, which is not shown of all"
         else:
-            bounds = self._between([mean for one in group for mean in _means(one, alike)])
+            bounds = self._between([mean for one in group for mean in _means(one, alike)], falling=True)
             text = f"no difference found between {_names(group)} ({bounds})"
         if len(group) == 2 and len(alike) == 1:
             text += f", {self._gap([(alike[0].contest, alike[0].contest.of(group[1].names))])}"
+            ends = interval(differences(alike[0].contest.first, group[1]) or [])
+            text += ", which the correction leaves undecided" if ends and ends[0] > 0 else ""
         plain = [one for one in alike[0].lower if one not in alike[0].fallen]
         if plain:
             told = [
@@ -189,8 +192,9 @@ class _Words:
     def _values(self, entrant: Entrant, alike: Sequence[Standing]) -> str:
         return self._between(_means(entrant, alike))
 
-    def _between(self, means: Sequence[float]) -> str:
-        shown = list(dict.fromkeys(words.show(self.metric, end) for end in (min(means), max(means))))
+    def _between(self, means: Sequence[float], falling: bool = False) -> str:
+        ends = sorted((min(means), max(means)), reverse=falling)
+        shown = list(dict.fromkeys(words.show(self.metric, end) for end in ends))
         return " to ".join([*(one.removesuffix(" %") for one in shown[:-1]), shown[-1]])
 
     def _level(self, entrant: Entrant) -> str:

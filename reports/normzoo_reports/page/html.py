@@ -24,6 +24,15 @@ def fill(template: str, context: dict[str, Any]) -> str:
     return _environment().get_template(template).render({"script": None} | context | {"drawings": itertools.count(1)})
 
 
+def _is_page(file: Path) -> bool:
+    """Whether a file may give way to a page: a run's own files and devices may not."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        beginning = opened.read(15)
+    return not beginning or beginning.lower() == b"<!doctype html>"
+
+
 def write(page: str, out: Path) -> Path:
     """Write a page beside its place and rename it, so that nobody ever reads half of one.
 
@@ -31,6 +40,8 @@ def write(page: str, out: Path) -> Path:
         SuiteError: when it cannot be written there.
 
     """
+    if out.exists() and not out.is_dir() and not _is_page(out):
+        raise SuiteError(f"cannot write the report to {out}: what is there is no page; name another file")
     if out.is_dir():
         raise SuiteError(
             f"cannot write the report to {out}: it is a folder; name a file, such as {out / 'report.html'}"

@@ -6,8 +6,9 @@ It stands in the page as JSON that no browser executes. Without a script the pag
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -22,6 +23,7 @@ DETAILS_UP_TO = 500
 """Records whose details stand in the page; of more it carries the tables, and says where the details are."""
 
 _CHOICES = 60  # a list of more values is no filter, it is a search
+_POINTS = 2000  # of a curve or of samples; more belong into a file, and would fill the page
 _DIGITS = 6  # of a sample or a point of a curve: more is beyond any clock, and would fill the page
 
 
@@ -56,9 +58,10 @@ class Filters:
         return " ".join(map(str, dict.fromkeys(self.numbers[cell] for cell in cells)))
 
 
-def filters(table: pd.DataFrame) -> Filters:
-    """Give what conditions of a run can be told apart by."""
-    keys = [key for key in varying(table, settings_of(table)) if table[key].nunique() <= _CHOICES]
+def filters(table: pd.DataFrame, tuned: Collection[str] = ()) -> Filters:
+    """Give what conditions of a run can be told apart by; what is ``tuned`` has its best value under each."""
+    apart = [key for key in varying(table, settings_of(table)) if key not in tuned]
+    keys = [key for key in apart if table[key].nunique() <= _CHOICES]
     told = [[_shown(row[key]) for key in keys] for row in records(table[keys])] if keys else [[] for _ in table.index]
     every = dict.fromkeys(map(tuple, told))
     places = {one: number for number, one in enumerate(every)}
@@ -119,4 +122,4 @@ def _of_record(record: Record) -> dict[str, Any]:
 
 
 def _rounded(values: Iterable[float]) -> list[float]:
-    return [float(f"{value:.{_DIGITS}g}") for value in values]
+    return [float(f"{value:.{_DIGITS}g}") for value in islice(values, _POINTS)]

@@ -16,7 +16,7 @@ from normzoo_reports.findings import protocol, speed
 from normzoo_reports.findings.benchmarks import Session
 from normzoo_reports.findings.readings import Readings, explained, readings, streams
 from normzoo_reports.findings.tuning import tuning
-from normzoo_reports.load import load_frame
+from normzoo_reports.load import load_frame, tuned
 from normzoo_reports.page import sections
 from normzoo_reports.page.contents import contents, linked
 from normzoo_reports.page.html import fill
@@ -67,7 +67,7 @@ def render(run: Run, sessions: Sequence[Session] = ()) -> str:
         "again": sections.again(run, table),
         "detailed": detailed(run),
         "script": script(),
-        "filters": (known := filters(table)),
+        "filters": (known := filters(table, tuned(run))),
         "metrics": _metrics(figures, costs, read),
         "island": island(run, table, known),
         "contents": contents,

@@ -121,6 +121,7 @@ def _card(name: str, card: dict[str, Any] | None, options: dict[str, list[str]],
     if card is None:
         return Card(name, (), "No record of its own holds its card.", (), held)
     pools = card.get("pools") or ["nothing"]
+    pools = pools if isinstance(pools, list) else [pools]
     said = (
         ("paper", str(card.get("paper", "–"))),
         ("year", str(card.get("year") or "")),

@@ -14,9 +14,11 @@ from normzoo_reports.findings.readings import once
 from normzoo_reports.load import REPLICATES, tuned
 from normzoo_reports.publishing.entries import Board, Row
 from normzoo_reports.results import Estimate
-from normzoo_reports.tables import estimate, unsynchronized
+from normzoo_reports.tables import estimate
 from normzoo_suites import Cell, Run
 
+_CONTROL = "none"
+_UNTUNED = "Levels compare defaults at one common learning rate, not each normalizer at its best."
 _VERSIONS = ("torch", "cuda", "driver", "code")
 """What of an environment, besides the hardware, can move a number by itself."""
 
@@ -68,7 +70,11 @@ def _parts(run: Run, table: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.Da
         metric = "validation_accuracy" if set(rows["evaluate_on"]) == {"validation"} else "test_accuracy"
         yield "accuracy", "", metric, once(rows, metric, run)
     for measure, metric in MAIN.items():
-        for kind, rows in kinds(table, measure):
+        for kind, every in kinds(table, measure):
+            # the control is no normalizer, and a time that leaves out the exchange earns no place
+            rows = every[(every["normalizer"] != _CONTROL) & ~every["unsynchronized"]]
+            if rows.empty:
+                continue
             yield measure, kind, "largest_batch" if kind == "largest_batch" else metric, rows
 
 
@@ -104,9 +110,10 @@ def _board(run: Run, rows: pd.DataFrame, measure: str, kind: str, metric: str, h
         kind=kind,
         metric=metric,
         hardware=home,
+        data=_data(run, rows),
         versions=_versions(run, rows),
         tuned=tuned(run),
-        note=unsynchronized(rows),
+        note=_UNTUNED if measure == "accuracy" and run.suite.select is None else "",
         conditions=tuple(json.loads(column) for column in columns),
         rows=tuple(lines),
     )
@@ -116,6 +123,12 @@ def _value(rows: pd.DataFrame, metric: str) -> Estimate | str:
     found = estimate(rows, metric)
     # which cells it rests on is told where they are
     return found if isinstance(found, str) else replace(found, cells=())
+
+
+def _data(run: Run, rows: pd.DataFrame) -> tuple[str, ...]:
+    """Give the fingerprints of the data: one name may stand for two sets of images."""
+    found = {run.records[str(name)].data_fingerprint for name in rows["id"] if str(name) in run.records}
+    return tuple(sorted(filter(None, found)))
 
 
 def _versions(run: Run, rows: pd.DataFrame) -> dict[str, tuple[str, ...]]:

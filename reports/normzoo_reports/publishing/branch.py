@@ -28,7 +28,7 @@ class Branch:
         self.name = text
         self.branch, _, under = text.removeprefix("git:").partition(":")
         self._under = "".join(f"{part}/" for part in under.split("/") if part)
-        if ".." in under.split("/"):
+        if any(part in (".", "..") or part.lower().startswith(".git") for part in under.split("/")):
             raise SuiteError(f"cannot publish to {text}: the folder must lie in the branch; {_FORM}")
         try:
             self._git("rev-parse", "--git-dir")
@@ -36,12 +36,13 @@ class Branch:
             raise SuiteError(
                 f"cannot publish to {text}: {error}; change to the folder of the repository first"
             ) from None
-        if self.branch.startswith("-") or not self._holds("check-ref-format", f"refs/heads/{self.branch}"):
+        if self.branch == "HEAD" or not self._holds("check-ref-format", "--branch", self.branch):
             raise SuiteError(f"cannot publish to {text}: {self.branch!r} is no name of a branch; {_FORM}")
         self._refuse_checked_out()
         self._old = self._commit_of(f"refs/heads/{self.branch}")
         self._start = self._old or self._remote_commit()
         self._pending: dict[str, bytes] = {}
+        self._refuse_file()
 
     def paths(self) -> set[str]:
         """Give all files of the branch that are the site's."""
@@ -87,7 +88,20 @@ class Branch:
                 blob = self._git("hash-object", "-w", "--stdin", given=content).decode().strip()
                 lines.append(f"100644 {blob}\t{self._under}{path}\0")
             self._git("update-index", "-z", "--index-info", given="".join(lines).encode(), index=index)
-            return self._git("write-tree", index=index).decode().strip()
+            tree = self._git("write-tree", index=index).decode().strip()
+        listed = set(self._git("ls-tree", "-r", "-z", "--full-tree", "--name-only", tree).decode().split("\0"))
+        lost = [path for path in self._pending if f"{self._under}{path}" not in listed]
+        if lost:  # git leaves out, and says nothing of, names that could hurt a checkout
+            raise SuiteError(f"git takes no file {self._under}{lost[0]}; rename the run's folder")
+        return tree
+
+    def _refuse_file(self) -> None:
+        """Refuse a folder that is a file in the branch: writing below it would remove it."""
+        parts = self._under.strip("/").split("/")
+        for end in range(1, len(parts) + 1) if self._start and self._under else ():
+            path = "/".join(parts[:end])
+            if self._git("ls-tree", "--full-tree", self._start, path)[7:11] == b"blob":
+                raise SuiteError(f"cannot publish to {self.name}: {path} is a file there; name another folder")
 
     def _refuse_checked_out(self) -> None:
         listed = self._git("worktree", "list", "--porcelain").decode(errors="replace")

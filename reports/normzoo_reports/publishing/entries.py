@@ -66,6 +66,7 @@ class Board(_Plain):
 
     Attributes:
         measure: what was measured.
+        data: hashes of the decoded data, empty where there is none.
         kind: what of it must not meet in one table, such as hot and cold layers, or empty.
         metric: which number.
         hardware: the processor that it was measured on.
@@ -81,6 +82,7 @@ class Board(_Plain):
     kind: str
     metric: str
     hardware: str
+    data: tuple[str, ...] = ()
     versions: dict[str, tuple[str, ...]]
     tuned: tuple[str, ...]
     note: str

@@ -17,7 +17,7 @@ def of_records(run: Path, but: str) -> str:
     """Hash every JSON file of a run folder, with its name; ``but`` names files that are no part of the run."""
     digest = hashlib.sha256()
     for file in sorted(run.rglob("*.json")):
-        if file.name != but and not file.name.startswith("."):
+        if file.is_file() and file.name != but and not file.name.startswith("."):
             _feed(digest, file.relative_to(run).as_posix(), file.read_bytes())
     return digest.hexdigest()[:_LENGTH]
 

@@ -130,7 +130,7 @@ def _goodness(value: Estimate | str, metric: str) -> float:
 def _meeting(board: Board) -> str:
     """Say what two boards must have in common for their lines to stand in one table."""
     conditions = sorted(json.dumps(one, sort_keys=True) for one in board.conditions)
-    return json.dumps([board.measure, board.kind, board.metric, board.hardware, board.tuned, conditions])
+    return json.dumps([board.measure, board.kind, board.metric, board.hardware, board.data, board.tuned, conditions])
 
 
 def _table(found: list[tuple[str, Board]]) -> Table:

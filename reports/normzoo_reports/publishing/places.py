@@ -54,9 +54,10 @@ def _url(text: str) -> Place:
 
     try:
         system, root = fsspec.core.url_to_fs(text)
-    except (ImportError, ValueError) as error:  # a driver that is not installed, a protocol that there is not
+    except Exception as error:  # a driver that is not installed, no such protocol, and what drivers raise besides
+        why = str(error) or type(error).__name__
         raise SuiteError(
-            f"cannot publish to {text}: {error}; DEST is a folder, a URL that fsspec knows, or git:BRANCH"
+            f"cannot publish to {text}: {why}; DEST is a folder, a URL that fsspec knows, or git:BRANCH"
         ) from None
     # a folder knows how to rename, and that runs may lie in it
     return Folder(Path(root)) if isinstance(system, LocalFileSystem) else Url(text, system, root)

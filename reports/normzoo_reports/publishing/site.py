@@ -42,7 +42,8 @@ def publish(runs: Iterable[Path], to: str | Path, dry_run: bool, jobs: int | Non
     for one in stale:  # what cannot be shown is told before anything is written
         read(one.run)
     new = {} if dry_run else _write_reports(stale, place, jobs)
-    entries = held.entries | new
+    # read again: somebody may have published to the same place meanwhile
+    entries = (held if dry_run else read_entries(place, place.paths())).entries | new
     written = [f"{one.folder}/{name}" for one in stale for name in OURS]
     written += PAGES if dry_run and stale else _write_pages(place, paths, entries, dry_run)
     made = [one.folder for one in stale]
@@ -68,6 +69,8 @@ def _placed(runs: list[Path], place: Place) -> list[_Asked]:
     for real, run in {run.resolve(): run for run in runs}.items():
         own = root is not None and real.is_relative_to(root)
         folder = real.relative_to(root).as_posix() if own and root else real.name
+        if not folder.isprintable():
+            raise SuiteError(f"cannot publish {run}: a link cannot hold the name {folder!r}; rename the folder")
         if folder == ".":
             raise SuiteError(f"cannot publish {run} to itself; name the folder that it lies in, or another one")
         if any(part.startswith(".") or part in (*PAGES, "cells", "") for part in folder.split("/")):

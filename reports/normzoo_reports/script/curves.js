@@ -35,6 +35,7 @@ function startCurves() {
   const cells = Object.values(data.cells).filter((cell) => cell.series);
   if (!section || !cells.length) return;
   section.hidden = false;
+  for (const link of all(".contents [hidden]")) link.hidden = false;
   const [which, where] = all("select", section);
   for (const name of new Set(cells.flatMap((cell) => Object.keys(cell.series)))) which.append(make("option", {value: name}, name.replaceAll("_", " ")));
   for (const number of new Set(cells.map((cell) => cell.of))) where.append(make("option", {value: number}, nameOf(number)));

@@ -1,4 +1,5 @@
-// Filters: by normalizer, by any setting that varies, by metric. What is left out is hidden, never dimmed into doubt.
+// Filters: by normalizer, by any setting that varies, by metric. What is left out is hidden; in a figure, whose lines join
+// several conditions, the marks of other conditions fade, and the bar says so.
 function fits(number) {
   const values = data.conditions[number];
   // a condition without such a setting, as of another measure, is not asked
@@ -44,7 +45,8 @@ function tellFilters() {
   const chips = all("#filters [data-chip]");
   const shown = chips.filter((chip) => !chosen.hidden.has(chip.dataset.chip)).length;
   document.getElementById("shown").textContent =
-    `${shown} of ${chips.length} normalizers, ${left} of ${data.conditions.length} conditions`;
+    `${shown} of ${chips.length} normalizers, ${left} of ${data.conditions.length} conditions` +
+    (left < data.conditions.length ? "; in figures the marks of others fade" : "");
   for (const chip of chips) chip.setAttribute("aria-pressed", String(!chosen.hidden.has(chip.dataset.chip)));
   document.getElementById("clear").hidden = !(chosen.hidden.size || chosen.metric || Object.keys(chosen.settings).length);
 }

@@ -17,8 +17,8 @@ const digits = (value) => Number(value.toPrecision(4)).toLocaleString("en", {max
 // lines: [{values, colour, faint, dots}], each value over its place, from 1 on
 function plot(lines, across, up, told) {
   const every = lines.flatMap((line) => line.values);
-  const longest = Math.max(...lines.map((line) => line.values.length));
-  let [low, high] = [Math.min(...every), Math.max(...every)];
+  const longest = lines.reduce((most, line) => Math.max(most, line.values.length), 0);
+  let [low, high] = every.reduce((ends, one) => [Math.min(ends[0], one), Math.max(ends[1], one)], [Infinity, -Infinity]);
   if (low === high) [low, high] = [low - Math.abs(low || 1) * 0.1, high + Math.abs(high || 1) * 0.1];
   const x = (at) => EDGE.left + (longest > 1 ? at / (longest - 1) : 0.5) * (WIDTH - EDGE.left - EDGE.right);
   const y = (value) => HEIGHT - EDGE.bottom - (value - low) / (high - low) * (HEIGHT - EDGE.top - EDGE.bottom);

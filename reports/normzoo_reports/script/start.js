@@ -1,6 +1,11 @@
 // Links into the page open what they lead to, also where it is folded or filtered away.
 function follow() {
-  const name = decodeURIComponent(location.hash.slice(1));
+  let name = location.hash.slice(1);
+  try {
+    name = decodeURIComponent(name);
+  } catch {
+    return; // somebody's garbage leads nowhere
+  }
   const target = name && document.getElementById(name);
   if (!target) return;
   for (let folded = target.closest("details"); folded; folded = folded.parentElement.closest("details")) folded.open = true;
@@ -14,4 +19,6 @@ startHover();
 startCurves();
 startDetails();
 addEventListener("hashchange", follow);
+// the same link again is no change of the hash
+for (const link of all('a[href^="#"]')) link.addEventListener("click", () => setTimeout(follow));
 follow();
