@@ -219,3 +219,12 @@ def test_a_thumbnails_ids_and_references_get_the_prefix_and_its_label_is_escaped
     assert 'clip-path="url(#t1-a)"' in made
     assert 'href="#t1-a"' in made
     assert 'aria-label="&quot;&lt;b&gt;"' in made
+
+
+def test_runs_of_other_data_under_one_name_never_meet(make_run: MakeRun, tiny: Tiny) -> None:
+    def of(fingerprint: str) -> Entry:
+        told = {"metrics": {"test_accuracy": 0.5, "chance_accuracy": 0.1}, "data_fingerprint": fingerprint}
+        return entry_of(make_run(tiny(2), lambda cell: told, name=fingerprint))
+
+    (apart,) = leaderboard({"a": of("aaaa"), "b": of("bbbb")})
+    assert [table.folders for table in apart.tables] == [("a",), ("b",)]

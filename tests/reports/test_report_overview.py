@@ -305,3 +305,37 @@ def test_the_first_figure_stands_on_the_first_screen_and_nowhere_else(quick_page
     assert rest.index('<section id="figure-1"') < rest.index("<b>98") < rest.index('<section id="figure-2"')
     order = ['class="sentences"', "<svg", "Of 6 claims", 'class="verdicts"', "252 cells"]
     assert [head.index(part) for part in order] == sorted(head.index(part) for part in order)
+
+
+def test_below_chance_nobody_collapses(make_run: Make, tiny: Tiny) -> None:
+    measure = planted({"batch_norm": 0.05, "group_norm": 0.02}, chance=0.1)
+    (sentence,) = said(make_run(one_condition(tiny, 10, "batch_norm", "group_norm"), measure))
+    assert "batch_norm is highest" in sentence
+    assert "collapse" not in sentence
+
+
+def test_two_settings_that_take_the_same_value_make_two_conditions(make_run: Make, tiny: Tiny) -> None:
+    """Drawn by classes, batch norm is at 0.9; dealt by classes, at 0.3."""
+    changes = {"ranks": "5", "draw": "iid,classes(k=2)", "dealing": "shuffled,classes(k=2)"}
+    suite = change_suite(tiny(6), changes, normalizers=["batch_norm"])
+
+    def measure(cell: Cell) -> dict[str, Any]:
+        level = {"iid": 0.3, "classes(k=2)": 0.9}[cell.settings.model_dump()["draw"]]
+        return {"metrics": {"test_accuracy": level, "chance_accuracy": 0.1}}
+
+    table = summary(make_run(suite, measure)).accuracy
+    assert table is not None
+    assert len(set(table.columns)) == 4
+    assert [one.n for _, cells in table.rows for one in cells if not isinstance(one, str)] == [6] * 4
+
+
+def test_a_diverged_run_whose_chance_nobody_knows_has_no_value(make_run: Make, tiny: Tiny) -> None:
+    suite = one_condition(tiny, 6, "batch_norm", "group_norm")
+
+    def measure(cell: Cell) -> dict[str, Any]:
+        status = "diverged" if cell.settings.normalizer == "batch_norm" else "ok"
+        return {"status": status, "metrics": {"test_accuracy": 0.7}}
+
+    table = summary(make_run(suite, measure)).accuracy
+    assert table is not None
+    assert table.rows[0][1][0] == "no value (6)"

@@ -438,3 +438,11 @@ def test_the_pages_styles_are_whole() -> None:
     css = (Path(report.__code__.co_filename).parent / "templates" / "page.css").read_text(encoding="utf-8")
     assert css.count("{") == css.count("}") > 50
     assert "<" not in css  # as a merge leaves it: a browser would drop the rule after it and say nothing
+
+
+def test_a_page_never_takes_the_place_of_a_runs_own_file(quick_run: Path) -> None:
+    before = (quick_run / "run.json").read_bytes()
+    with pytest.raises(SuiteError, match="what is there is no page; name another file"):
+        report(quick_run, quick_run / "run.json")
+    assert (quick_run / "run.json").read_bytes() == before
+    assert report(quick_run, report(quick_run)).name == "report.html"

@@ -147,3 +147,13 @@ def test_the_caption_says_what_each_axis_is_of(make_run: Callable[..., Path]) ->
 def test_it_is_among_the_figures_for_papers(make_run: Callable[..., Path]) -> None:
     (file,) = figures(make_run(suite(LAYERS), measure), format="svg")
     assert file.name == "01_accuracy_against_training_speed.svg"
+
+
+def test_who_was_timed_on_other_layers_has_no_place_on_the_front(make_run: Callable[..., Path]) -> None:
+    def some(cell: Cell) -> dict[str, Any]:
+        lost = cell.settings.normalizer == "group_norm" and cell.settings.model_dump().get("shape") == "256x8x8"
+        return {"status": "oom", "metrics": {}} if lost else measure(cell)
+
+    told = found(make_run(suite(LAYERS), some))
+    assert told is not None
+    assert [mark.normalizer for mark in told.panels[0][1]] == ["batch_norm", "layer_norm"]

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -203,3 +204,40 @@ def test_a_commit_that_was_made_meanwhile_is_not_lost(
     with pytest.raises(SuiteError, match=r"cannot move pages: .*; publish again"):
         publish([run], "git:pages")
     assert git("log", "-1", "--format=%s", "pages").strip() == "x"
+
+
+def test_what_git_would_leave_out_in_silence_or_remove_is_refused(run: Path, repository: Path) -> None:
+    for wrong in ("git:p:.", "git:p:./x", "git:p:.git/hooks"):
+        with pytest.raises(SuiteError, match="the folder must lie in the branch"):
+            publish([run], wrong)
+    with pytest.raises(SuiteError, match="is no name of a branch"):
+        publish([run], "git:HEAD")
+    with pytest.raises(SuiteError, match=r"git takes no file git~1/.*rename the run's folder"):
+        publish([run.rename(run.with_name("git~1"))], "git:p")
+    assert git("branch", "--list", "p", "HEAD") == ""
+
+
+def test_a_folder_that_is_a_file_in_the_branch_is_refused_and_stays(run: Path, repository: Path) -> None:
+    git("branch", "pages")
+    with pytest.raises(SuiteError, match=r"a\.txt is a file there"):
+        publish([run], "git:pages:a.txt")
+    assert listed("pages") == {"a.txt"}
+
+
+def test_what_somebody_publishes_meanwhile_stands_in_the_index(
+    run: Path, make_run: MakeRun, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from normzoo_reports.publishing import site
+
+    other, real = make_run(tiny(2), name="other"), site.make_all
+
+    def slowly(*told: Any) -> Any:
+        monkeypatch.setattr(site, "make_all", real)
+        publish([other], tmp_path / "site")
+        return real(*told)
+
+    monkeypatch.setattr(site, "make_all", slowly)
+    publish([run], tmp_path / "site")
+    index = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert 'href="other/report.html"' in index
+    assert f'href="{run.name}/report.html"' in index

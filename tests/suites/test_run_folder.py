@@ -117,3 +117,17 @@ def test_a_truncated_run_json_is_told_with_the_way_out(folder: Path) -> None:
     file.write_text(file.read_text(encoding="utf-8")[:500], encoding="utf-8")
     with pytest.raises(SuiteError, match=r"not valid JSON: .*; running the suite again writes it anew"):
         read_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"measure": "memory"}, "the measure memory"), ({"settings": {"normalizer": "none"}}, "another normalizer")],
+)
+def test_a_record_that_contradicts_its_cell_is_not_believed(folder: Path, small: Suite, change: Any, said: str) -> None:
+    first = small.cells()[0].id
+    file = folder / "cells" / f"{first}.json"
+    data = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(data | change | {"settings": data["settings"] | change.get("settings", {})}))
+    run = read_run(folder)
+    assert first not in run.records
+    assert said in run.unreadable[file.name]
