@@ -88,6 +88,7 @@ def test_a_normalizer_in_a_file_outside_is_checked_run_and_reported(tmp_path):
     assert "my_norm" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_lying_normalizer_is_found_by_check(run_cli, tmp_path):
     file = tmp_path / "liar.py"
     text = MY_NORM.replace("my_norm", "liar").replace("(NoNorm):", "(NoNorm):\n    forward = None\n")
@@ -145,6 +146,7 @@ def test_words_that_the_command_line_does_not_know_exit_with_2(words):
     assert CliRunner().invoke(cli.app, words).exit_code == 2
 
 
+@pytest.mark.slow
 def test_new_writes_a_normalizer_that_check_accepts(run_cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, _ = run_cli("new", "fresh_norm")

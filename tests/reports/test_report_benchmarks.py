@@ -85,6 +85,7 @@ def test_another_file_is_refused_in_one_line(tmp_path: Path, text: str, said: st
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_session_stands_on_the_page_beside_the_run(file: Path, quick_run: Path, tmp_path: Path) -> None:
     page = report(quick_run, tmp_path / "page.html", [file]).read_text(encoding="utf-8")
     section = page[page.index("<h2>Measured by pytest-benchmark") :].partition("</section>")[0]

@@ -440,9 +440,12 @@ def test_the_pages_styles_are_whole() -> None:
     assert "<" not in css  # as a merge leaves it: a browser would drop the rule after it and say nothing
 
 
-def test_a_page_never_takes_the_place_of_a_runs_own_file(quick_run: Path) -> None:
-    before = (quick_run / "run.json").read_bytes()
+def test_a_page_never_takes_the_place_of_a_runs_own_file(
+    make_run: Callable[..., Path], tiny: Callable[[int], Suite], measured: Callable[[Cell], Any]
+) -> None:
+    run = make_run(tiny(1), measured)
+    before = (run / "run.json").read_bytes()
     with pytest.raises(SuiteError, match="what is there is no page; name another file"):
-        report(quick_run, quick_run / "run.json")
-    assert (quick_run / "run.json").read_bytes() == before
-    assert report(quick_run, report(quick_run)).name == "report.html"
+        report(run, run / "run.json")
+    assert (run / "run.json").read_bytes() == before
+    assert report(run, report(run)).name == "report.html"

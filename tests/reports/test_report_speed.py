@@ -102,6 +102,7 @@ def test_without_a_pool_over_ranks_nothing_is_said_of_synchronizing(
     assert "synchronized" not in report(folder).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_suite_of_layers_renders_small_with_all_its_cells(make_run: Callable[..., Path]) -> None:
     suite = change_suite(load_suite(LAYERS), {"batch_size": "32", "dtype": "float32"})
     assert len(suite.cells()) == 210

@@ -174,6 +174,7 @@ def test_a_class_that_no_other_process_can_import_is_told_where_to_go() -> None:
     assert "define the class at the top level of a file" in finding.message
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_may_check(tmp_path: Path) -> None:
     """multiprocessing would import the script again in every process, which would check again."""
     script = tmp_path / "script.py"
