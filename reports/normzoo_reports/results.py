@@ -247,13 +247,16 @@ class Verdict:
 
     @property
     def sides(self) -> str:
-        """What is subtracted from what: "batch_norm, ranks 1, less batch_norm, ranks 20"."""
+        """What is subtracted from what: "batch_norm (ranks 1) less batch_norm (ranks 20)"."""
         told: dict[int, list[str]] = {1: [], -1: []}
         for term in self.claim.terms:
             reading = f" ({term.metric})" if term.metric != self.claim.metric else ""
-            told[term.sign].append(words.condition(term.settings, term.settings) + reading)
+            # one by one, for here a default tells the sides apart
+            others = [words.condition(term.settings, [key]) for key in term.settings if key != "normalizer"]
+            where = f" ({', '.join(others)})" if others else ""
+            told[term.sign].append(f"{term.settings.get('normalizer', 'each')}{where}{reading}")
         unit = "; as a share of batch norm's time" if "ratio" in self.claim.metric else ""
-        return f"{' plus '.join(told[1])}, less {' and less '.join(told[-1])}{unit}"
+        return f"{' plus '.join(told[1])} less {' and less '.join(told[-1])}{unit}"
 
     @property
     def asks(self) -> str:

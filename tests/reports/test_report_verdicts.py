@@ -280,3 +280,9 @@ def test_a_claim_on_a_reading_that_the_command_line_switched_off_is_not_asked(
 ) -> None:
     suite = change_suite(tuned(8), {"readings": "running", "learning_rate": "0.1"})
     assert 'gives no test_accuracy_population; it needs readings = "all"' in summary(make_run(suite)).not_asked
+
+
+def test_a_claim_says_what_is_subtracted_from_what_defaults_among_it(quick_run: Path) -> None:
+    told = {verdict.claim.id: verdict.sides for verdict in summary(quick_run).verdicts}
+    sides = [one for one in told.values() if "exclusive_classes" in one and one.startswith("batch_norm")]
+    assert sides == ["batch_norm (ranks 5, iid) less batch_norm (ranks 5, exclusive_classes)"]
