@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MultipleLocator, NullFormatter, NullLocator
@@ -42,14 +44,15 @@ def _named(name: str) -> str:
     return f"{label} (points)" if words.is_gap(name) else label
 
 
-def wrap_ticks(ax: Axes) -> None:
-    """Break long names under bars into lines that leave their neighbours room."""
-    ticks, names = ax.get_xticks(), [tick.get_text() for tick in ax.get_xticklabels()]
-    columns = ax.get_subplotspec().get_gridspec().ncols  # type: ignore[union-attr]  # every panel stands in a grid
+def wrap_ticks(axes: Sequence[Axes]) -> None:
+    """Break long names under the panels of a figure, once for all, into lines that leave their neighbours room."""
+    first = axes[0]  # the panels share its ticks
+    ticks, names = first.get_xticks(), [tick.get_text() for tick in first.get_xticklabels()]
+    columns = first.get_subplotspec().get_gridspec().ncols  # type: ignore[union-attr]  # every panel stands in a grid
     room = max(8, _LETTERS // (columns * max(1, len(names))))
-    size = 10 if room > 12 else 8.5
-    shown = ["\n".join(words.broken(words.shortened(name), room)) for name in names]
-    ax.set_xticks(ticks, shown, fontsize=size)
+    first.set_xticks(ticks, ["\n".join(words.broken(words.shortened(name), room)) for name in names])
+    for ax in axes:
+        ax.tick_params(axis="x", labelsize=10 if room > 12 else 8.5)
 
 
 def ratio_axis(ax: Axes, ratios: pd.Series) -> None:

@@ -8,8 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from pandas.api.types import is_numeric_dtype
 
 from normzoo_reports import words
+from normzoo_reports.drawing.axes import wrap_ticks
 from normzoo_reports.drawing.marks import tag
 from normzoo_reports.drawing.panels import Panel, fill
 from normzoo_reports.drawing.style import Look, looks
@@ -21,12 +23,15 @@ def draw(panel: Panel, rows: pd.DataFrame) -> Figure:
     present[panel.hue] = present[panel.hue].map(words.show_value)
     series = looks(panel.hue, dict.fromkeys(present[panel.hue]))
     facets = list(dict.fromkeys(present[panel.facet])) if panel.facet else [None]
+    order = list(dict.fromkeys(present[panel.category].map(words.show_value)))
     figure, axes = _canvas(panel, len(facets), present)
     for ax, facet in zip(axes, facets, strict=True):
         part = present if facet is None else present[present[panel.facet] == facet]
-        fill(ax, panel, part, series)
+        fill(ax, panel, part, series, order)
         told = "" if facet is None else f"{words.label(str(panel.facet))} {words.show_value(facet)}"
         ax.set_title(words.shortened(told), loc="left")
+    if panel.kind == "bar" or (panel.kind == "line" and not is_numeric_dtype(present[panel.category])):
+        wrap_ticks(axes)
     if panel.hue != panel.category:
         legend(figure, series, panel.kind)
     return figure

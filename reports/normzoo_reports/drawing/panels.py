@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from normzoo_reports import words
-from normzoo_reports.drawing.axes import name_axes, ratio_axis, wrap_ticks
+from normzoo_reports.drawing.axes import name_axes, ratio_axis
 from normzoo_reports.drawing.marks import Mark, tag
 from normzoo_reports.drawing.style import Look, ink
 from normzoo_reports.results import Estimate
@@ -46,9 +46,18 @@ class Panel:
     repeats: bool
 
 
-def fill(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look]) -> None:
-    """Draw rows of the run's table into a panel."""
-    _KINDS[panel.kind](ax, panel, rows, series, _marks(panel, rows))
+def fill(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look], order: Sequence[str]) -> None:
+    """Draw rows of the run's table into a panel.
+
+    ``order`` names the categories of the whole figure: its panels share an axis, and not each has all of them.
+    """
+    marks = _marks(panel, rows)
+    if panel.kind == "line":
+        _line(ax, panel, rows, series, marks)
+    else:
+        named = rows.assign(**{panel.category: rows[panel.category].map(words.show_value)})
+        draw = _bar if panel.kind == "bar" else _point
+        draw(ax, panel, named, series, marks, order)
 
 
 def _marks(panel: Panel, rows: pd.DataFrame) -> Marks:
@@ -83,8 +92,6 @@ def _line(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look], m
         ax.set_xscale("log", base=2)
         ax.set_xticks(ticks, [words.show_value(float(tick)) for tick in ticks])
         ax.xaxis.set_minor_locator(NullLocator())
-    if not numbers:
-        wrap_ticks(ax)
     ax.grid(visible=False, axis="x")
     name_axes(ax, panel.category, panel.value)
 
@@ -126,12 +133,15 @@ def _dodged(rows: pd.DataFrame, panel: Panel, series: dict[str, Look]) -> pd.Ser
     return rows[panel.category] * rows[panel.hue].map(places)
 
 
-def _bar(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look], marks: Marks) -> None:
+def _bar(
+    ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look], marks: Marks, order: Sequence[str]
+) -> None:
     names = [name for name in series if (rows[panel.hue] == name).any()]
     sns.barplot(
-        rows.assign(**{panel.category: rows[panel.category].map(words.show_value)}),
+        rows,
         x=panel.category,
         y=panel.value,
+        order=order,
         hue=panel.hue,
         hue_order=names,
         palette={name: series[name].colour for name in names},
@@ -143,8 +153,7 @@ def _bar(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look], ma
         legend=False,
         ax=ax,
     )
-    _tag_bars(ax, names, marks)
-    wrap_ticks(ax)
+    _tag_bars(ax, names, marks, order)
     ax.grid(visible=False, axis="x")
     name_axes(ax, panel.category, panel.value)
     if words.has_chance(panel.value):
@@ -155,33 +164,32 @@ def _bar(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look], ma
             ax.annotate("chance", (1.005, level), xycoords=("axes fraction", "data"), va="center", size=8)
 
 
-def _tag_bars(ax: Axes, names: list[str], marks: Marks) -> None:
+def _tag_bars(ax: Axes, names: list[str], marks: Marks, order: Sequence[str]) -> None:
     """Tag bars and their whiskers: seaborn stands them side by side around the whole number of their category."""
-    categories = [tick.get_text() for tick in ax.get_xticklabels()]
     whose = {}
     for name, bars in zip(names, ax.containers, strict=True):
         for bar in bars:
             middle = bar.get_x() + bar.get_width() / 2
             whose[middle] = name
-            mark = marks.get((name, categories[round(middle)]))
+            mark = marks.get((name, order[round(middle)]))
             tag(bar, name, [mark] if mark else [])
     for whisker in ax.lines:
         at = float(whisker.get_xdata()[0])  # type: ignore[arg-type, index]  # an array, of which the stubs do not know
         tag(whisker, whose[min(whose, key=lambda middle: abs(middle - at))])
 
 
-def _point(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look], marks: Marks) -> None:
-    named = rows.assign(**{panel.category: rows[panel.category].map(words.show_value)})
-    order = list(dict.fromkeys(named[panel.category]))
+def _point(
+    ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look], marks: Marks, order: Sequence[str]
+) -> None:
     reach = list(rows[panel.value])
     for name, look in series.items() if panel.repeats else ():
-        for category, group in named[named[panel.hue] == name].groupby(panel.category, sort=False):
+        for category, group in rows[rows[panel.hue] == name].groupby(panel.category, sort=False):
             low, high = _span(group, panel.value)
             reach += [low, high]
             tag(ax.hlines(order.index(str(category)), low, high, color=look.colour, linewidth=1.6), name)
     markers: Any = [look.marker for look in series.values()]  # the stubs spell out every marker
     sns.pointplot(
-        named,
+        rows,
         x=panel.value,
         y=panel.category,
         order=order,
@@ -219,10 +227,3 @@ def _whiskers(values: Any) -> tuple[float, float]:
         return math.nan, math.nan
     mean = float(values.mean())  # of equal values it may lie beside them by its last bit, which matplotlib refuses
     return min(found[0], mean), max(found[1], mean)
-
-
-_KINDS: dict[str, Callable[[Axes, Panel, pd.DataFrame, dict[str, Look], Marks], None]] = {
-    "line": _line,
-    "bar": _bar,
-    "point": _point,
-}
