@@ -86,7 +86,7 @@ def bench_page(benchmark: BenchmarkFixture, run: tuple[int, Path]) -> None:
     records, folder = run
     report(folder)  # imports
     start = time.perf_counter()
-    page = benchmark.pedantic(report, (folder,), rounds=1)  # type: ignore[no-untyped-call]
+    page = benchmark.pedantic(report, (folder,), rounds=1)  # type: ignore[no-untyped-call]  # it has no types
     seconds, size = time.perf_counter() - start, page.stat().st_size / 1e6
     benchmark.extra_info.update(records=records, page_mb=round(size, 2))
     print(f"\n{records:,} records: {seconds:.2f} s, {size:.2f} MB")

@@ -27,6 +27,8 @@ KNOWS = {
     "normzoo_bench": {"normzoo", "normzoo_suites"},
     "normzoo_reports": {"normzoo_suites"},
 }
+# within the reports: each may import those before it, never one after it
+FLOORS = ["statistics", "findings", "drawing", "page", "comparing", "publishing"]
 SEES_ALL = "cli"  # a folder
 NAMES_TYPES_ONLY = {"terminal.py", "compare_table.py"}  # of what the command line gives it to print
 HEAVY = {"torch", "timm"}
@@ -75,6 +77,31 @@ def test_a_room_imports_no_room_that_it_does_not_know(room: str) -> None:
 def test_only_the_command_line_and_its_types_see_the_reports() -> None:
     seeing = {file for file in modules("normzoo_bench") if "normzoo_reports" in imported(file)}
     assert {file.name for file in seeing if file.parent.name != SEES_ALL} <= NAMES_TYPES_ONLY
+
+
+def floors(file: Path) -> set[str]:
+    """The folders of the reports that a module of them imports."""
+    from_folders = (
+        [f"{node.module}.{alias.name}" for alias in node.names]
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module
+    )
+    names = (name.split(".") for every in from_folders for name in every)
+    return {name[1] for name in names if name[0] == "normzoo_reports"} & set(FLOORS)
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_a_folder_of_the_reports_imports_none_that_comes_after_it(floor: str) -> None:
+    files = sorted((ROOMS["normzoo_reports"] / floor).glob("*.py"))
+    assert files, f"{floor} has moved"
+    for file in files:
+        later = floors(file) & set(FLOORS[FLOORS.index(floor) + 1 :])
+        assert not later, f"{file.relative_to(HOUSE)} imports {', '.join(sorted(later))}"
+
+
+def test_every_folder_of_the_reports_has_its_floor() -> None:
+    folders = {file.parent.name for file in modules("normzoo_reports")} - {"normzoo_reports"}
+    assert folders == set(FLOORS)
 
 
 def test_the_zoo_imports_torch_and_the_standard_library_only() -> None:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from normzoo import Card
     from normzoo_bench.commands import RunStatus
     from normzoo_reports import Estimate, Pivot, Summary
-    from normzoo_reports.results import Overview, Verdict
+    from normzoo_reports.results import Overview
+    from normzoo_reports.verdict import Verdict
     from normzoo_suites import Suite
     from normzoo_suites.contracts import ContractResult
     from normzoo_suites.select import Select

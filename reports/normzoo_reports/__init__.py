@@ -11,7 +11,8 @@ from typing import Literal
 
 from normzoo_reports.comparing.comparison import Comparison
 from normzoo_reports.publishing.outcome import Published
-from normzoo_reports.results import Estimate, Pivot, Summary, Verdict
+from normzoo_reports.results import Estimate, Pivot, Summary
+from normzoo_reports.verdict import Verdict
 
 __all__ = [
     "Comparison", "Estimate", "Pivot", "Published", "Summary", "Verdict",

@@ -81,9 +81,8 @@ def pivot(
 
 
 def conditions(rows: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
-    """Name every row's condition by these settings."""
-    names = [words.condition(row, keys) for row in records(rows)]
-    return pd.Series(names, index=rows.index, dtype=object)
+    """Name every row's condition by these settings, no two conditions alike."""
+    return pd.Series(words.conditions(records(rows), keys), index=rows.index, dtype=object)
 
 
 def over_layers(rows: pd.DataFrame, metric: str) -> Estimate | str:

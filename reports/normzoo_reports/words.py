@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -134,6 +135,22 @@ def condition(settings: Mapping[str, Any], keys: Iterable[str]) -> str:
     return ", ".join(loud or parts)
 
 
+def conditions(every: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
+    """Name conditions by those settings, such that one name never stands for two of them.
+
+    Two settings may take the same value: where that makes names meet, they name their settings.
+    """
+    names = [condition(settings, keys) for settings in every]
+    told = [tuple((key, show_value(one[key])) for key in keys if key in one and one[key] == one[key]) for one in every]
+    whose: dict[str, set[tuple[tuple[str, str], ...]]] = {}
+    for name, of in zip(names, told, strict=True):
+        whose.setdefault(name, set()).add(of)
+    return [
+        name if len(whose[name]) == 1 else ", ".join(f"{key} {isolated(value)}" for key, value in of)
+        for name, of in zip(names, told, strict=True)
+    ]
+
+
 def listed(names: Iterable[str]) -> str:
     """Join names as a sentence has them: "a", "a and b", "a, b and c"."""
     *most, last = names
@@ -168,7 +185,12 @@ def _setting(settings: Mapping[str, Any], key: str) -> str:
     value = settings[key]
     if key == "ranks" and settings.get("batch_size"):
         return f"ranks {show_value(value)} ({show_value(settings['batch_size'] / value)} each)"
-    # draw and stream take values that dealing takes, too: a name must not stand for two conditions
-    named = key == "learning_rate" or (key in ("draw", "stream") and value not in _QUIET)
-    alone = isinstance(value, str) and not named and value != "none"
+    alone = isinstance(value, str) and key != "learning_rate" and value != "none"
     return isolated(value) if alone else f"{key} {isolated(show_value(value))}"
+
+
+def plain_value(value: Any) -> str:
+    """Show what a record holds as it is: yes and no, none, text as text, and all else as JSON."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

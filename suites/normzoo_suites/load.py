@@ -97,7 +97,7 @@ def _keys(place: Place) -> Iterable[str]:
     return [field.alias or name for name, field in table.model_fields.items()]
 
 
-_MEANT = {"dtype": "precision", "precision": "dtype", "local_batch": "ranks", "epoch": "epochs"}
+_MEANT = {"dtype": "precision", "precision": "dtype"}
 """What is called otherwise: a layer has a dtype, a model, which computes in several, a precision."""
 
 

@@ -147,7 +147,7 @@ def test_a_link_to_a_cell_opens_it_and_its_details(visit: Callable[..., Page], q
     block = page.locator(f"#cell-{cell.id}")
     assert block.is_visible()
     block.locator("summary").first.click()
-    assert "train_loss" in block.locator("svg.plot").first.get_attribute("aria-label")  # type: ignore[operator]
+    assert "train_loss" in block.locator("svg.plot").first.get_attribute("aria-label")
     assert f"epochs {cell.settings.model_dump()['epochs']}" in block.inner_text()
 
 
@@ -164,7 +164,7 @@ def test_sections_and_figures_have_addresses_that_their_headings_tell(
     visit: Callable[..., Page], quick_page: Path, place: str
 ) -> None:
     page = visit(quick_page, f"#{place}")
-    assert page.locator(f"#{place}").bounding_box()["y"] < DESKTOP["height"]  # type: ignore[index]
+    assert page.locator(f"#{place}").bounding_box()["y"] < DESKTOP["height"]
     assert page.locator(f"#{place} :is(h2, h3) a[href='#{place}']").count() == 1
 
 

@@ -75,7 +75,7 @@ def test_a_run_without_figures_and_an_unknown_format_are_refused_in_words(
     with pytest.raises(SuiteError, match="nothing to draw"):
         figures(bare)
     with pytest.raises(SuiteError, match=r"unknown format 'gif' of figures; one of pdf, png, svg"):
-        figures(bare, format="gif")  # type: ignore[arg-type]
+        figures(bare, format="gif")
 
 
 def test_a_folder_that_cannot_be_written_is_named(tiny_run: Callable[..., Path], tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ def test_a_long_error_is_below_the_fold_and_whole(pages: dict[str, str]) -> None
     assert reason
     beginning, whole = re.fullmatch(
         r'<details class="long"><summary>(.*?)</summary>(.*)</details>', reason[1], re.DOTALL
-    ).groups()  # type: ignore[union-attr]
+    ).groups()
     assert whole.count("alert(1)") == 2 * 80
     assert len(Parsed(beginning).text) < 300
 

@@ -68,7 +68,7 @@ def test_equality_needs_more_than_the_nearer_side_alone() -> None:
     ],
 )
 def test_what_is_needed_is_told(kind: str, margin: float, differences: list[float], told: str) -> None:
-    found = needed(kind, margin, differences, 12)  # type: ignore[arg-type]
+    found = needed(kind, margin, differences, 12)
     assert found is not None
     assert found.text == told
 

@@ -97,7 +97,7 @@ def test_a_family_gives_a_false_verdict_in_at_most_five_percent(
 
 def covered(draws: np.ndarray) -> float:
     """The share of rows, of differences with the mean 0, whose interval holds it."""
-    return float(np.mean([low <= 0 <= high for low, high in map(interval, draws)]))  # type: ignore[misc]
+    return float(np.mean([low <= 0 <= high for low, high in map(interval, draws)]))
 
 
 FEW, MANY = range(6, 13), range(13, 17)

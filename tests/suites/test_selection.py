@@ -112,8 +112,8 @@ def test_the_best_mean_over_seeds_is_chosen_for_each_condition_by_itself(tuned: 
 
     def score(s: Mapping[str, object]) -> float:
         # the best by mean, though another rate has the best single seed
-        lucky = 0.15 if s["seed"] == 100 and s["learning_rate"] != best[s["normalizer"], s["ranks"]] else 0.0  # type: ignore[index]
-        return 0.8 if s["learning_rate"] == best[s["normalizer"], s["ranks"]] else 0.7 + lucky  # type: ignore[index]
+        lucky = 0.15 if s["seed"] == 100 and s["learning_rate"] != best[s["normalizer"], s["ranks"]] else 0.0
+        return 0.8 if s["learning_rate"] == best[s["normalizer"], s["ranks"]] else 0.7 + lucky
 
     assert chosen(tuned, recorded(tuned, score)) == best
 
@@ -161,7 +161,7 @@ def test_where_no_trial_has_a_score_the_cells_cannot_run_and_say_so(tuned: Suite
 
 def test_resolved_cells_hold_what_was_chosen_and_others_wait(tuned: Suite) -> None:
     assert tuned.select is not None
-    records = recorded(tuned, lambda s: None if s["normalizer"] == "batch_norm" else float(s["learning_rate"] == 0.3))  # type: ignore[arg-type]
+    records = recorded(tuned, lambda s: None if s["normalizer"] == "batch_norm" else float(s["learning_rate"] == 0.3))
     cells = resolve(tuned.select, tuned.cells(), choose(tuned.select, tuned.cells(), records))
     assert len(cells) == 2 * 2 * 3
     assert {getattr(cell.settings, "learning_rate", None) for cell in cells} == {0.3}
@@ -170,7 +170,7 @@ def test_resolved_cells_hold_what_was_chosen_and_others_wait(tuned: Suite) -> No
 def test_a_choice_on_the_edge_of_the_grid_is_warned_of_whatever_its_order(tuned: Suite) -> None:
     assert tuned.select is not None
     for best, warned in ((0.3, True), (0.03, True), (0.1, False)):
-        records = recorded(tuned, lambda s, best=best: float(s["learning_rate"] == best))  # type: ignore[misc]
+        records = recorded(tuned, lambda s, best=best: float(s["learning_rate"] == best))
         lines = edge_warnings(choose(tuned.select, tuned.cells(), records).values())
         assert bool(lines) == warned
         assert not warned or f"learning_rate = {best} is the best and lies on the edge" in lines[0]

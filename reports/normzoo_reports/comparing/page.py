@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from normzoo_reports import words
 from normzoo_reports.comparing.comparison import Comparison
+from normzoo_reports.comparing.figure import MOST, drawable, drawing
 from normzoo_reports.comparing.outcomes import OUTCOMES
 from normzoo_reports.comparing.results import QUIET, TONES, Change
-from normzoo_reports.drawing.changes import MOST, drawable, drawing
 from normzoo_reports.drawing.drawing import Drawing
 from normzoo_reports.page.html import fill
 

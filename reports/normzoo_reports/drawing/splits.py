@@ -46,12 +46,11 @@ class Picture:
 
 def pictures(run: Run) -> list[Picture]:
     """Give a picture for each way of splitting that a record of the run tells of, in the order of the suite."""
-    found: dict[str, Record] = {}
-    for cell in run.cells:
-        record = run.records.get(cell.id)
-        if record is not None and _are_counts(record.split.get("labels")) and cell.same_as is None:
-            found.setdefault(_name(record.settings), record)
-    return [_picture(name, record) for name, record in found.items()]
+    own = [run.records[cell.id] for cell in run.cells if cell.id in run.records and cell.same_as is None]
+    told = [record for record in own if _are_counts(record.split.get("labels"))]
+    names = words.conditions([record.settings for record in told], _WAYS)
+    first = dict(reversed(list(zip(names, told, strict=True))))
+    return [_picture(name, first[name]) for name in dict.fromkeys(names)]
 
 
 def _are_counts(labels: Any) -> bool:
@@ -59,10 +58,6 @@ def _are_counts(labels: Any) -> bool:
     rows = labels if isinstance(labels, list) else []
     whole = all(isinstance(row, list) and row and all(isinstance(one, int) for one in row) for row in rows)
     return bool(rows) and whole and len({len(row) for row in rows}) == 1
-
-
-def _name(settings: dict[str, Any]) -> str:
-    return words.condition(settings, _WAYS)
 
 
 def _picture(name: str, record: Record) -> Picture:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from normzoo_reports import words
+from normzoo_reports.findings.environments import environments
 from normzoo_reports.load import tuned, waiting
-from normzoo_reports.page.sections import environments
 from normzoo_reports.plain import isolated
 from normzoo_suites import Run
 from normzoo_suites.settings import AccuracySettings

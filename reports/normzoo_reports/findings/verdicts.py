@@ -18,9 +18,9 @@ import pandas as pd
 from normzoo_reports import words
 from normzoo_reports.load import MEASURED, records, waiting
 from normzoo_reports.plain import isolated
-from normzoo_reports.results import Outcome, Verdict
 from normzoo_reports.statistics.power import needed
 from normzoo_reports.statistics.signs import holm, interval, sign_flip
+from normzoo_reports.verdict import Outcome, Verdict
 from normzoo_suites import Cell, Claim, Run, SuiteError
 from normzoo_suites.claim import Term
 from normzoo_suites.claims import ALPHA, require_reading, seeds_needed, side_cells

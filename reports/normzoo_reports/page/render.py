@@ -14,16 +14,19 @@ from normzoo_reports.drawing.ranks import show_rankings
 from normzoo_reports.drawing.roofline import rooflines
 from normzoo_reports.findings import protocol, speed
 from normzoo_reports.findings.benchmarks import Session
+from normzoo_reports.findings.cards import cards
+from normzoo_reports.findings.cells import again
+from normzoo_reports.findings.environments import differing, environments
+from normzoo_reports.findings.problems import problems
 from normzoo_reports.findings.readings import Readings, explained, readings, streams
 from normzoo_reports.findings.tuning import tuning
 from normzoo_reports.load import load_frame, tuned
-from normzoo_reports.page import sections
 from normzoo_reports.page.contents import contents, linked
 from normzoo_reports.page.html import fill
 from normzoo_reports.page.records import detailed, filters, island
 from normzoo_reports.page.script import script
-from normzoo_reports.results import Verdict
 from normzoo_reports.statistics.power import POWER
+from normzoo_reports.verdict import Verdict
 from normzoo_suites import Run
 from normzoo_suites.claims import seeds_needed
 
@@ -32,7 +35,7 @@ def render(run: Run, sessions: Sequence[Session] = ()) -> str:
     """Give the page of a run, with sessions of pytest-benchmark beside. The same records always give the same page."""
     table = load_frame(run)
     summary = summarize(run, table)
-    found = sections.environments(run)
+    found = environments(run)
     figures = show_figures(run, table)
     context = {
         "run": run,
@@ -58,13 +61,13 @@ def render(run: Run, sessions: Sequence[Session] = ()) -> str:
         "costs": (costs := speed.sections(run, table)),
         "rooflines": rooflines(table),
         "sessions": sessions,
-        "problems": sections.problems(run, table),
-        "cards": sections.cards(run),
+        "problems": problems(run, table),
+        "cards": cards(run),
         "environments": found,
-        "differing": sections.differing(found),
+        "differing": differing(found),
         "measures": set(table["measure"]),
         "ranks": protocol.ranks(run),
-        "again": sections.again(run, table),
+        "again": again(run, table, detailed(run)),
         "detailed": detailed(run),
         "script": script(),
         "filters": (known := filters(table, tuned(run))),

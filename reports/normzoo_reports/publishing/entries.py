@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from normzoo_reports.comparing.outcomes import OUTCOMES
 from normzoo_reports.publishing.places import Place
 from normzoo_reports.publishing.thumbnail import checked
-from normzoo_reports.results import Estimate, Outcome
+from normzoo_reports.results import Estimate
+from normzoo_reports.verdict import Outcome
 from normzoo_suites import SuiteError
 from normzoo_suites.settings import MEASURES
 

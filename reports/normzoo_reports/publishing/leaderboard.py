@@ -137,7 +137,7 @@ def _table(found: list[tuple[str, Board]]) -> Table:
     first = found[0][1]
     settings = [_whole(first.measure, one) for one in first.conditions]
     apart = [key for key in settings[0] if len({str(one[key]) for one in settings}) > 1]
-    names = tuple(words.condition(one, apart) for one in settings)
+    names = tuple(words.conditions(settings, apart))
     rows = [
         (row.normalizer, folder, _in_order(row.values, board, first)) for folder, board in found for row in board.rows
     ]

@@ -19,7 +19,7 @@ from normzoo_reports.publishing import fingerprints
 from normzoo_reports.publishing.boards import boards, hardware
 from normzoo_reports.publishing.entries import CSV, NAME, PAGE, PARQUET, Entry, Finding, Thumbnail
 from normzoo_reports.publishing.thumbnail import small
-from normzoo_reports.results import Verdict
+from normzoo_reports.verdict import Verdict
 from normzoo_suites import Run
 
 
