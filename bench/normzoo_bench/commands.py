@@ -19,7 +19,7 @@ from normzoo_suites.tune import Tune
 if TYPE_CHECKING:  # these import torch, which `status` must not
     from normzoo_bench.contracts import Checked
     from normzoo_bench.planner import Plan
-    from normzoo_bench.runner import RunResult
+    from normzoo_bench.running.runner import RunResult
 
 
 class Asked(TypedDict, total=False):
@@ -69,7 +69,7 @@ def plan(suite: str | Path, *, out: str | Path | None = None, **asked: Unpack[As
 
     """
     from normzoo_bench.planner import plan as make
-    from normzoo_bench.store import Store
+    from normzoo_bench.running.store import Store
 
     def recorded(made: Plan) -> Mapping[str, Record]:
         folder = Path(out) if out is not None else default_folder(made.suite.name, made.request.cell)
@@ -103,8 +103,8 @@ def run(
         UsageError, SuiteError: for whatever of it cannot be done; nothing is measured then.
 
     """
-    from normzoo_bench.pool import Options
-    from normzoo_bench.runner import run_plan
+    from normzoo_bench.running.pool import Options
+    from normzoo_bench.running.runner import run_plan
 
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs must be at least 1, got {jobs}")

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from normzoo_bench.planner import Plan
-from normzoo_bench.store import Store
+from normzoo_bench.running.store import Store
+from normzoo_bench.running.worker import TIMED
 from normzoo_bench.terminal import table, tuning_text
-from normzoo_bench.worker import TIMED
 from normzoo_suites import Cell, Record
 from normzoo_suites.claims import seeds_needed
 

@@ -17,10 +17,10 @@ from normzoo_bench.data import Source
 from normzoo_bench.errors import UsageError
 from normzoo_bench.processes.check import lacking
 from normzoo_bench.ranks import is_split
+from normzoo_bench.running.worker import describe
 from normzoo_bench.speed.layers import REFERENCE
 from normzoo_bench.speed.model_steps import CLASSES, ModelSettings
 from normzoo_bench.streamed import StreamedSet
-from normzoo_bench.worker import describe
 from normzoo_suites import Cell, parse_call
 from normzoo_suites.settings import (
     AccuracySettings,

@@ -43,6 +43,7 @@ class Record(BaseModel):
             class, and ``rows``, what a row is, a rank, a part of a step or a step; empty where all is iid.
         conditions: what held while it was timed: the device's clocks and heat, backends, dtypes, layouts; else empty.
         environment: versions and hardware, no path and no name of a person or machine.
+        log: the end of what it printed, where it printed; cells that were measured together have one log.
         seconds: wall time of the cell.
         command: the command line that measures it again.
 
@@ -66,6 +67,7 @@ class Record(BaseModel):
     split: dict[str, Any] = {}
     conditions: dict[str, Any] = {}
     environment: dict[str, Any] = {}
+    log: str = ""
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     command: str = ""
 
@@ -84,7 +86,7 @@ class Record(BaseModel):
     def _plain_data(cls, data: dict[str, Any]) -> dict[str, Any]:
         return as_data(data)
 
-    @field_validator("reason", "command")
+    @field_validator("reason", "log", "command")
     @classmethod
     def _encodable(cls, text: str) -> str:
         return encodable(text)
@@ -138,7 +140,7 @@ def read_record(text: str | bytes, name: str) -> Record:
 
 
 _KEYS = [field.alias or name for name, field in Record.model_fields.items()]
-_LATER = {"split", "conditions"}
+_LATER = {"split", "conditions", "log"}
 """What records of this schema did not have from the beginning."""
 
 

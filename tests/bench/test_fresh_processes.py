@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from normzoo_bench.jobs import processes
+from normzoo_bench.running.jobs import processes
 from normzoo_suites import Cell
 from normzoo_suites.settings import ThroughputSettings
 

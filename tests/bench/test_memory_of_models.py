@@ -15,9 +15,9 @@ import torch
 
 import normzoo
 from normzoo_bench.result import CannotRun
+from normzoo_bench.running.worker import run_job
 from normzoo_bench.speed import memory, peaks
 from normzoo_bench.speed.largest import largest_that_fits
-from normzoo_bench.worker import run_job
 from normzoo_suites import Cell
 from normzoo_suites.metrics import METRICS
 from normzoo_suites.settings import MemorySettings

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import normzoo
-from normzoo_bench.worker import memory_asked, out_of_memory, run_job
+from normzoo_bench.running.worker import memory_asked, out_of_memory, run_job
 from normzoo_suites import Cell
 from normzoo_suites.settings import ThroughputSettings
 

@@ -26,13 +26,13 @@ import normzoo_bench
 from normzoo_bench import accuracy, data
 from normzoo_bench.checks import check_devices
 from normzoo_bench.errors import UsageError
-from normzoo_bench.pool import default_jobs
 from normzoo_bench.processes import launch, machines, rank
 from normzoo_bench.processes.training import RankTraining, backend, begin, join
 from normzoo_bench.ranks import VirtualRanks, virtualize
 from normzoo_bench.result import CannotRun, Diverged, RankFailed, Result
+from normzoo_bench.running.pool import default_jobs
+from normzoo_bench.running.worker import start
 from normzoo_bench.training.trainer import Training, eager, train
-from normzoo_bench.worker import start
 from normzoo_suites import Cell, parse_call, read_run
 from normzoo_suites.settings import AccuracySettings
 
@@ -422,7 +422,7 @@ launch.run(["-c", sys.argv[2], sys.argv[1], str(os.getpid())], 2, Path(sys.argv[
 SLEEPS = """
 import os, sys, time
 from pathlib import Path
-from normzoo_bench.worker import start
+from normzoo_bench.running.worker import start
 start(int(sys.argv[2]), (), Path(sys.argv[1]))
 Path(sys.argv[1], "asleep-" + os.environ["RANK"]).touch()
 time.sleep(600)

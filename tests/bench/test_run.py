@@ -14,8 +14,8 @@ import pytest
 
 import normzoo_bench
 from normzoo_bench import commands
-from normzoo_bench.runner import run_plan
-from normzoo_bench.store import Store
+from normzoo_bench.running.runner import run_plan
+from normzoo_bench.running.store import Store
 from normzoo_suites import SuiteError, read_run
 
 
@@ -72,10 +72,10 @@ def test_what_is_done_is_what_this_source_and_this_data_gave(tiny, ran, monkeypa
     plan = commands.plan(tiny)
     store = Store(ran.folder)
     assert len(store.finished(plan, frozenset())[0]) == 11
-    monkeypatch.setattr("normzoo_bench.store.source_hash", lambda cell: "another")
+    monkeypatch.setattr("normzoo_bench.running.store.source_hash", lambda cell: "another")
     assert not store.finished(plan, frozenset())[0]
     monkeypatch.undo()
-    monkeypatch.setattr("normzoo_bench.store.data_fingerprint", lambda plan, cell: "another")
+    monkeypatch.setattr("normzoo_bench.running.store.data_fingerprint", lambda plan, cell: "another")
     assert not store.finished(plan, frozenset())[0]
 
 

@@ -10,7 +10,7 @@ import pytest
 from normzoo_bench import commands
 from normzoo_bench.errors import UsageError
 from normzoo_bench.planner import source_hash
-from normzoo_bench.store import Store, data_fingerprint
+from normzoo_bench.running.store import Store, data_fingerprint
 from normzoo_suites import Record, read_run
 
 CLAIM = """

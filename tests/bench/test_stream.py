@@ -14,10 +14,11 @@ from pets import CLASSES, part_of, pictures, saved
 from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from normzoo_bench import accuracy, commands, data, splits, streamed, worker
+from normzoo_bench import accuracy, commands, data, splits, streamed
 from normzoo_bench.errors import UsageError
+from normzoo_bench.running import worker
+from normzoo_bench.running.store import data_fingerprint
 from normzoo_bench.seeds import stream
-from normzoo_bench.store import data_fingerprint
 from normzoo_bench.streamed import DamagedImageError, StreamedSet
 from normzoo_bench.training.stream import Decoder, Draw, StreamBatches, check_augment, draws, stream_feeds
 from normzoo_bench.training.trainer import ResidentBatches, Training

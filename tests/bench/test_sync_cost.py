@@ -28,12 +28,12 @@ from normzoo_bench.errors import UsageError
 from normzoo_bench.processes import launch, machines, rank
 from normzoo_bench.processes.training import join
 from normzoo_bench.result import CannotRun
+from normzoo_bench.running.worker import start
 from normzoo_bench.skips import skip_reason
 from normzoo_bench.speed import gate, sync_rank
 from normzoo_bench.speed.collectives import Collectives, collectives_of, counted
 from normzoo_bench.speed.model_steps import images, model_of, optimizer_of, training_step
 from normzoo_bench.timing import pairs
-from normzoo_bench.worker import start
 from normzoo_suites import Cell, read_run
 from normzoo_suites.metrics import METRICS
 from normzoo_suites.settings import SyncCostSettings

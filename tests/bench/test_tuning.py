@@ -9,11 +9,11 @@ import pytest
 
 from normzoo_bench import commands
 from normzoo_bench.errors import UsageError
-from normzoo_bench.jobs import apart, jobs
-from normzoo_bench.pool import Options
-from normzoo_bench.pool import outcomes as measured
 from normzoo_bench.result import Result
-from normzoo_bench.worker import Outcome
+from normzoo_bench.running.jobs import apart, jobs
+from normzoo_bench.running.pool import Options
+from normzoo_bench.running.pool import outcomes as measured
+from normzoo_bench.running.worker import Outcome
 from normzoo_suites import Cell, read_run
 
 SUITE = """
@@ -170,7 +170,7 @@ def test_seeds_that_fail_side_by_side_are_measured_again_alone(settings, suite, 
     """Made-up outcomes: what runs side by side is out of memory, what runs alone is not."""
     from contextlib import contextmanager
 
-    from normzoo_bench import pool
+    from normzoo_bench.running import pool
 
     asked = []
 

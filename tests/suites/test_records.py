@@ -12,7 +12,7 @@ from normzoo_suites import FINAL, Record, SuiteError, read_record
 
 KEYS = [
     "schema", "id", "suite", "measure", "settings", "status", "reason", "metrics", "series", "samples", "card",
-    "source_hash", "data_fingerprint", "split", "conditions", "environment", "seconds", "command",
+    "source_hash", "data_fingerprint", "split", "conditions", "environment", "log", "seconds", "command",
 ]  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def test_what_json_cannot_hold_is_written_as_its_text() -> None:
 
 def test_a_record_from_before_splits_were_told_is_read() -> None:
     older = json.loads(made().to_json())
-    del older["split"], older["conditions"]
+    del older["split"], older["conditions"], older["log"]
     assert read_record(json.dumps(older), "x.json") == made()
 
 

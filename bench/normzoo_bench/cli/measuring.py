@@ -48,8 +48,8 @@ def plan(
     from normzoo_bench.commands import default_folder
     from normzoo_bench.commands import plan as make
     from normzoo_bench.plan_table import print_plan
-    from normzoo_bench.pool import default_jobs
-    from normzoo_bench.store import Store
+    from normzoo_bench.running.pool import default_jobs
+    from normzoo_bench.running.store import Store
 
     made = make(suite, out=out, **_asked(settings, normalizers, seeds, repeats, device, load, cell, tune))
     store = Store(out or default_folder(made.suite.name, cell))

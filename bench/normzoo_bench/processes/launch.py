@@ -24,8 +24,8 @@ from normzoo import plugins
 from normzoo_bench.data import DataSet
 from normzoo_bench.processes.work import ENDED, WORK, Asked, Work, told_file
 from normzoo_bench.result import CannotRun, RankFailed
+from normzoo_bench.running.worker import WANTED
 from normzoo_bench.streamed import StreamedSet
-from normzoo_bench.worker import WANTED
 from normzoo_suites import parse_call
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:  # the plan and the pool ask this module whether there are mac
     from normzoo_bench.accuracy import Ended
     from normzoo_bench.data import DataSet
     from normzoo_bench.planner import Plan
+    from normzoo_bench.running.worker import Job, Outcome
     from normzoo_bench.streamed import StreamedSet
-    from normzoo_bench.worker import Job, Outcome
     from normzoo_suites import Cell
 
 BETWEEN = timedelta(days=7)  # until the next job: rank 0 reads, plans and records meanwhile
@@ -100,10 +100,10 @@ def outcomes(plan: Plan, cells: list[Cell]) -> Iterator[tuple[Cell, Outcome]]:
 
     A fault of this rank ends the run when its record is written: the others may be left in the middle of a step.
     """
-    from normzoo_bench.jobs import jobs
     from normzoo_bench.planner import source_hash
-    from normzoo_bench.pool import FAULTS
-    from normzoo_bench.worker import run_job
+    from normzoo_bench.running.jobs import jobs
+    from normzoo_bench.running.pool import FAULTS
+    from normzoo_bench.running.worker import run_job
 
     assert _ranks is not None  # for mypy: the pool has asked
     for job in jobs(cells):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normzoo_bench.processes.work import ENDED, WORK, Asked, Work, told_file
-from normzoo_bench.worker import describe, memory_asked, out_of_memory, start
+from normzoo_bench.running.worker import describe, memory_asked, out_of_memory, start
 from normzoo_suites.settings import AccuracySettings, SyncCostSettings
 
 if TYPE_CHECKING:  # the process is to end with its parent before it has imported torch, too

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 import normzoo
 from normzoo import TooFewValuesError
 from normzoo_bench.result import CannotRun, Result, options_as_built
+from normzoo_bench.running.worker import memory_asked, out_of_memory
 from normzoo_bench.speed import conditions, modes
 from normzoo_bench.speed.largest import largest_that_fits
 from normzoo_bench.speed.model_steps import cast, images, inference_step, model_of, optimizer_of, training_step
 from normzoo_bench.speed.peaks import MIB, free, peak_of
 from normzoo_bench.speed.saved import saved_bytes
-from normzoo_bench.worker import memory_asked, out_of_memory
 from normzoo_suites import parse_call
 from normzoo_suites.settings import MemorySettings
 

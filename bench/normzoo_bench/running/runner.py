@@ -13,11 +13,11 @@ from rich.console import Console
 import normzoo
 from normzoo_bench.environment import environment
 from normzoo_bench.planner import Plan, source_hash
-from normzoo_bench.pool import Options, outcomes
-from normzoo_bench.progress import display
 from normzoo_bench.result import Result
-from normzoo_bench.store import Store, data_fingerprint
-from normzoo_bench.worker import Outcome
+from normzoo_bench.running.pool import Options, outcomes
+from normzoo_bench.running.progress import display
+from normzoo_bench.running.store import Store, data_fingerprint
+from normzoo_bench.running.worker import Outcome
 from normzoo_suites import FINAL, Cell, Record, parse_call, read_run
 from normzoo_suites.selection import edge_warnings, lost_warnings
 

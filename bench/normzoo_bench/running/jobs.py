@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from normzoo_bench.worker import Job
+from normzoo_bench.running.worker import Job
 from normzoo_suites import Cell
 from normzoo_suites.settings import READ_AFTERWARDS, AccuracySettings
 

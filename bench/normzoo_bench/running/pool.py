@@ -17,11 +17,11 @@ from pebble import ProcessExpired, ProcessPool
 import normzoo
 from normzoo import plugins
 from normzoo_bench.environment import environment
-from normzoo_bench.jobs import apart, jobs, processes
 from normzoo_bench.planner import Plan, source_hash
 from normzoo_bench.processes import machines
 from normzoo_bench.result import Result
-from normzoo_bench.worker import TIMED, Job, Outcome, describe, run_job, start
+from normzoo_bench.running.jobs import apart, jobs, processes
+from normzoo_bench.running.worker import TIMED, Job, Outcome, describe, run_job, start
 from normzoo_suites import Cell, parse_call
 
 BREAKS = 5
