@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args
 
+from normzoo_bench import shards
 from normzoo_bench.errors import UsageError
 from normzoo_bench.request import Request
 from normzoo_suites import Record, read_run
@@ -26,7 +27,7 @@ class Asked(TypedDict, total=False):
     """What can be changed of a suite, as keywords of ``plan`` and ``run``; see ``Request``.
 
     For example ``settings={"epochs": "3", "ranks": "1,5"}, normalizers=["batch_norm", "group_norm"], seeds=4``, and
-    ``tune={"learning_rate": "0.03,0.1,0.3"}`` or ``tune="off"``.
+    ``tune={"learning_rate": "0.03,0.1,0.3"}`` or ``tune="off"``; ``shard="2/16"`` for the second of sixteen machines.
     """
 
     settings: Mapping[str, str] | None
@@ -37,6 +38,7 @@ class Asked(TypedDict, total=False):
     load: Sequence[str | Path]
     cell: str | None
     tune: Tune | None
+    shard: tuple[int, int] | str | None
 
 
 def _request(suite: str | Path, asked: Asked) -> Request:
@@ -53,6 +55,7 @@ def _request(suite: str | Path, asked: Asked) -> Request:
         load=tuple(map(str, asked.get("load") or ())),
         cell=asked.get("cell"),
         tune=asked.get("tune"),
+        shard=shards.parse(asked.get("shard")),
     )
 
 
@@ -86,6 +89,8 @@ def run(
     timeout: float = 1800.0,
     retry: Iterable[str] = (),
     together: int = 1,
+    tries: int = 2,
+    fail_fast: bool = False,
     **asked: Unpack[Asked],
 ) -> RunResult:
     """Run a suite, or what of it has no record yet, in worker processes.
@@ -97,6 +102,8 @@ def run(
         timeout: seconds after which a training is killed.
         retry: statuses whose cells are measured again.
         together: how many seeds of one cell train side by side on a GPU; each gives what it gives alone.
+        tries: how often a cell is tried whose worker dies.
+        fail_fast: end the run with the first cell that ends without a result.
         **asked: the keywords of ``Asked``.
 
     Raises:
@@ -108,8 +115,9 @@ def run(
 
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs must be at least 1, got {jobs}")
-    if together < 1:
-        raise UsageError(f"together must be at least 1, got {together}")
+    for name, value in (("together", together), ("tries", tries)):
+        if value < 1:
+            raise UsageError(f"{name} must be at least 1, got {value}")
     if not timeout > 0:
         raise UsageError(f"timeout must be above 0, got {timeout}")
     known = get_args(Status)
@@ -118,7 +126,7 @@ def run(
             raise UsageError(f"unknown status {status_!r} to retry; {suggest(status_, known)}")
     made = plan(suite, out=out, **asked)
     folder = Path(out) if out is not None else default_folder(made.suite.name, made.request.cell)
-    return run_plan(made, folder, Options(jobs, timeout, frozenset(retry), together))
+    return run_plan(made, folder, Options(jobs, timeout, frozenset(retry), together, tries, fail_fast))
 
 
 def default_folder(suite: str, cell: str | None = None) -> Path:

@@ -34,7 +34,7 @@ def _print_tuning(console: Console, plan: Plan, known: Mapping[str, Record]) -> 
     """Say what is trained before anything is measured, and what of the suite's tuning is left out."""
     select = plan.suite.select
     if select is not None and plan.trials:
-        trials = plan.to_do(plan.trials)
+        trials = plan.to_do(plan.part(plan.trials))
         done = sum(trial.id in known for trial in trials)
         _print_line(console, f"tuning: {tuning_text(select)}: {len(trials)} trials, {done} done")
     if plan.untuned:
@@ -46,7 +46,9 @@ def _print_counts(console: Console, plan: Plan, finished: Mapping[str, Record]) 
     _print_line(
         console,
         f"{plan.suite.name}: {len(plan.cells) + plan.waiting} cells: "
-        f"{sum(cell.id not in finished for cell in plan.to_do())} to do, {len(finished)} done, "
+        f"{sum(cell.id not in finished for cell in plan.to_do(plan.part(plan.cells)))} to do"
+        + (" in shard {}/{}".format(*plan.request.shard) if plan.request.shard else "")
+        + f", {len(finished)} done, "
         f"{sum(cell.same_as is not None for cell in plan.cells)} the same computation as another, "
         f"{len(skipped)} skipped" + (f", {plan.waiting} that wait for their trials" if plan.waiting else ""),
     )
@@ -70,7 +72,8 @@ def _print_seeds(console: Console, plan: Plan) -> None:
 
 def _print_time(console: Console, plan: Plan, finished: Mapping[str, Record], jobs: int) -> None:
     """Estimate the time that is left by the cells that are done, measure by measure."""
-    to_do = [cell for cell in (*plan.to_do(plan.trials), *plan.to_do()) if cell.id not in finished]
+    own = plan.part([*plan.trials, *plan.cells])
+    to_do = [cell for cell in plan.to_do(own) if cell.id not in finished]
     measures = [cell.measure for cell in to_do] + ["accuracy"] * plan.waiting
     times = {one: [record.seconds for record in finished.values() if record.measure == one] for one in measures}
     # what is timed runs alone

@@ -14,7 +14,7 @@ import torch
 
 import normzoo
 from normzoo import plugins
-from normzoo_bench import data
+from normzoo_bench import data, shards
 from normzoo_bench.checks import check_data, check_devices, check_normalizers
 from normzoo_bench.data import DataSet, Source
 from normzoo_bench.errors import UsageError
@@ -53,6 +53,10 @@ class Plan:
     trials: tuple[Cell, ...] = ()
     waiting: int = 0
     untuned: str = ""
+
+    def part(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Give those of these cells that are in the shard which was asked for."""
+        return shards.part(self.suite, cells, self.request.shard)
 
     def dataset(self, cell: Cell) -> DataSet | StreamedSet | None:
         """Give a cell's data set, or None where it needs none."""

@@ -25,6 +25,7 @@ class Request:
         load: Python files with normalizers.
         cell: the beginning of one cell's id; None for all.
         tune: by setting, the comma-separated values that are tried instead of the suite's own; ``off`` tunes nothing.
+        shard: which part of the plan is measured, and of how many; None for all of it.
 
     """
 
@@ -37,11 +38,13 @@ class Request:
     load: tuple[str, ...] = ()
     cell: str | None = None
     tune: Tune | None = None
+    shard: tuple[int, int] | None = None
 
     def command(self, cell: str | None = None, out: str | None = None, tuned: Mapping[str, str] | None = None) -> str:
         """Give the command line that asks the same, for one cell where its id is given, and what has tuned it.
 
-        Absolute paths are left out of it, since it stands in records that are published.
+        Absolute paths are left out of it, since it stands in records that are published; and the shard, since that is
+        of a machine, not of a cell.
         """
         words = ["normzoo", "run", _shown(self.suite)]
         for key, value in {**self.settings, **(tuned or {})}.items():

@@ -119,6 +119,15 @@ def condition(select: Select, cell: Cell) -> str:
     return json.dumps(left, sort_keys=True)
 
 
+def family(select: Select, cell: Cell) -> str:
+    """Name the conditions whose trials may be one computation; of a cell, or of a trial.
+
+    They differ in ``ranks`` at most, and in what the trials have of ``[select]``.
+    """
+    left = cell.settings.model_dump(exclude={*_OF_THE_READER, *select.grid, *select.fixed, "ranks", "epochs"})
+    return json.dumps(left, sort_keys=True)
+
+
 def combinations(select: Select) -> list[dict[str, Value]]:
     """Give the grid's points, in order."""
     return [dict(zip(select.grid, values, strict=True)) for values in itertools.product(*select.grid.values())]

@@ -31,7 +31,7 @@ from normzoo_bench.processes.training import RankTraining, backend, begin, join
 from normzoo_bench.ranks import VirtualRanks, virtualize
 from normzoo_bench.result import CannotRun, Diverged, RankFailed, Result
 from normzoo_bench.running.pool import default_jobs
-from normzoo_bench.running.worker import start
+from normzoo_bench.running.process import prepare
 from normzoo_bench.training.trainer import Training, eager, train
 from normzoo_suites import Cell, parse_call, read_run
 from normzoo_suites.settings import AccuracySettings
@@ -139,7 +139,7 @@ def listens():
 
 
 def main(folder, parent):
-    start(parent, (), folder)
+    prepare(parent, (), folder)
     try:
         work(folder)
     except BaseException as error:
@@ -422,8 +422,8 @@ launch.run(["-c", sys.argv[2], sys.argv[1], str(os.getpid())], 2, Path(sys.argv[
 SLEEPS = """
 import os, sys, time
 from pathlib import Path
-from normzoo_bench.running.worker import start
-start(int(sys.argv[2]), (), Path(sys.argv[1]))
+from normzoo_bench.running.process import prepare
+prepare(int(sys.argv[2]), (), Path(sys.argv[1]))
 Path(sys.argv[1], "asleep-" + os.environ["RANK"]).touch()
 time.sleep(600)
 """

@@ -123,7 +123,7 @@ def test_the_command_in_a_record_measures_the_same_numbers_again(tiny, ran, tmp_
 
 
 BAD = """
-import os, signal, time
+import ctypes, os, signal, subprocess, sys, time
 import normzoo, torch
 from normzoo.norms import NoNorm
 
@@ -151,7 +151,22 @@ def leave():
     raise SystemExit(0)
 
 Leaves = bad("leaves", leave)
-Talks = bad("talks", lambda: print("x" * 10000))
+Talks = bad("talks", lambda: print("x" * 1_000_000 + " the end"))
+Warns = bad("warns", lambda: print("it is odd", file=sys.stderr))
+Segfaults = bad("segfaults", lambda: ctypes.string_at(0))
+Holds = bad("holds", lambda: ctypes.PyDLL(None).sleep(600))  # and never gives the interpreter back
+
+def start_a_child():
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(601)", "normzoo-orphan"])
+    time.sleep(600)
+
+Forks = bad("forks", start_a_child)
+
+def hang_up():
+    os.closerange(3, 1024)
+    time.sleep(600)
+
+HangsUp = bad("hangs_up", hang_up)
 
 @normzoo.register("explodes", paper="none", year=None, pools=set())
 class Explodes(NoNorm):
@@ -160,20 +175,28 @@ class Explodes(NoNorm):
 """
 
 
+HOW = [
+    "dies", "exits", "hangs", "raises", "hungry", "leaves", "talks", "warns", "segfaults", "holds", "forks", "hangs_up",
+]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def faults(tiny, tmp_path_factory):
     """One run of normalizers that each fail in their own way, among good ones."""
     folder = tmp_path_factory.mktemp("faults")
     plugin = folder / "bad.py"
     plugin.write_text(BAD, encoding="utf-8")
+    suite = folder / "trainings.toml"
+    whole = Path(tiny).read_text(encoding="utf-8")
+    suite.write_text(whole[: whole.rindex("[[grids]]")], encoding="utf-8")  # without what is timed
     result = normzoo_bench.run(
-        tiny,
+        suite,
         out=folder / "run",
         load=[str(plugin)],
-        normalizers=["dies", "exits", "hangs", "raises", "hungry", "leaves", "talks", "explodes", "batch_norm"],
+        normalizers=[*HOW, "explodes", "batch_norm"],
         settings={"ranks": "1"},
         seeds=1,
-        timeout=20,
+        timeout=25,
         jobs=2,
     )
     run = read_run(result.folder)
@@ -185,12 +208,17 @@ def faults(tiny, tmp_path_factory):
     [
         ("dies", "crashed", "its worker died (signal 9)"),
         ("exits", "crashed", "its worker died (exit code 7)"),
-        ("hangs", "timeout", "killed after 20 s"),
+        ("hangs", "timeout", "killed after 25 s"),
         ("raises", "error", "KeyError: 'no such thing' (bad.py, line"),
         ("hungry", "oom", "DefaultCPUAllocator"),
         ("leaves", "error", "SystemExit: 0 (bad.py, line"),
         ("explodes", "diverged", "not finite in epoch 1"),
         ("talks", "ok", ""),
+        ("warns", "ok", ""),
+        ("segfaults", "crashed", "its worker died (signal 11), in each of 2 tries"),
+        ("holds", "timeout", "killed after 25 s"),
+        ("forks", "timeout", "killed after 25 s"),
+        ("hangs_up", "crashed", "its worker hung up"),
         ("batch_norm", "ok", ""),
     ],
 )
@@ -201,6 +229,34 @@ def test_whatever_a_normalizer_does_its_cell_says_it_and_the_others_run(faults, 
     assert reason in records[name].reason
 
 
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("talks", "xx the end"),
+        ("warns", "it is odd"),
+        ("segfaults", "Fatal Python error: Segmentation fault"),
+        ("segfaults", "bad.py"),
+        ("holds", "bad.py"),
+        ("hangs", "in <lambda>"),
+        ("batch_norm", ""),
+    ],
+)
+@pytest.mark.slow
+def test_a_record_keeps_the_end_of_what_its_worker_printed_and_no_path(faults, name, end):
+    folder, records = faults[0].folder, faults[1]
+    assert end in records[name].log
+    assert bool(records[name].log) == bool(end)
+    assert len(records[name].log) <= 4000
+    assert str(folder.parent) not in records[name].log
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
+def test_what_a_killed_cell_has_started_is_killed_with_it(faults):
+    commands_of_all = [file.read_bytes() for file in Path("/proc").glob("[0-9]*/cmdline") if file.exists()]
+    assert not [words for words in commands_of_all if b"normzoo-orphan" in words]
+
+
 @pytest.mark.slow
 def test_a_run_with_faults_exits_with_1_and_its_report_shows_them(faults):
     from normzoo_reports import report
@@ -209,7 +265,7 @@ def test_a_run_with_faults_exits_with_1_and_its_report_shows_them(faults):
     assert result.exit_code == 1
     page = report(result.folder).read_text(encoding="utf-8")
     assert "its worker died (signal 9)" in page
-    assert "killed after 20 s" in page
+    assert "killed after 25 s" in page
 
 
 def start(tiny, out):

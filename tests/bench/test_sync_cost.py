@@ -28,7 +28,7 @@ from normzoo_bench.errors import UsageError
 from normzoo_bench.processes import launch, machines, rank
 from normzoo_bench.processes.training import join
 from normzoo_bench.result import CannotRun
-from normzoo_bench.running.worker import start
+from normzoo_bench.running.process import prepare
 from normzoo_bench.skips import skip_reason
 from normzoo_bench.speed import gate, sync_rank
 from normzoo_bench.speed.collectives import Collectives, collectives_of, counted
@@ -136,7 +136,7 @@ def a_step(own):
 
 
 def main(folder, parent):
-    start(parent, (), folder)
+    prepare(parent, (), folder)
     try:
         work(folder)
     except BaseException as error:

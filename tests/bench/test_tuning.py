@@ -168,27 +168,17 @@ def test_cells_of_one_training_are_one_job_and_seeds_only_where_asked_on_a_gpu(s
 
 def test_seeds_that_fail_side_by_side_are_measured_again_alone(settings, suite, monkeypatch):
     """Made-up outcomes: what runs side by side is out of memory, what runs alone is not."""
-    from contextlib import contextmanager
-
     from normzoo_bench.running import pool
 
     asked = []
 
-    class Done:
-        def __init__(self, job):
-            self.job = job
+    def fake(setup, count, place, timeout, schedule):
+        while work := schedule():
+            asked.append(len(work[0]))
+            status = "oom" if len(work[0]) > 1 else "ok"
+            yield work[0], [Outcome(status, "", Result({}), {}, 1.0) for _ in work[0]]
 
-        def result(self):
-            asked.append(len(self.job))
-            status = "oom" if len(self.job) > 1 else "ok"
-            return [Outcome(status, "", Result({}), {}, 1.0) for _ in self.job]
-
-    @contextmanager
-    def fake(*_):
-        yield Done
-
-    monkeypatch.setattr(pool, "_pool", fake)
-    monkeypatch.setattr(pool, "wait", lambda futures, **_: (futures, set()))
+    monkeypatch.setattr(pool, "measured", fake)
     some = cells(settings, seed=[0, 1, 2], device=["cuda"])
     ended = list(measured(commands.plan(suite), some, Options(together=3)))
     assert asked == [3, 1, 1, 1]

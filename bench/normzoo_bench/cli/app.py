@@ -33,6 +33,9 @@ Tune = Annotated[
     list[str] | None,
     typer.Option("--tune", help="KEY=V1,V2 replaces the values that the suite's tuning tries; off tunes nothing."),
 ]
+Shard = Annotated[
+    str | None, typer.Option("--shard", help="I/N measures the I-th of N parts, for as many machines; see merge.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or auto.")]
 CellId = Annotated[str | None, typer.Option("--cell", help="Only the cell whose id starts like this.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]

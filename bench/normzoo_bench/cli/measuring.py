@@ -18,6 +18,7 @@ from normzoo_bench.cli.app import (
     RunFolder,
     Seeds,
     Set,
+    Shard,
     SuiteName,
     Tune,
     app,
@@ -41,6 +42,7 @@ def plan(
     load: Load = None,
     cell: CellId = None,
     tune: Tune = None,
+    shard: Shard = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/SUITE unless told.")] = None,
     cells: Annotated[bool, typer.Option("--cells", help="List every cell with its id.")] = False,
 ) -> None:
@@ -51,7 +53,7 @@ def plan(
     from normzoo_bench.running.pool import default_jobs
     from normzoo_bench.running.store import Store
 
-    made = make(suite, out=out, **_asked(settings, normalizers, seeds, repeats, device, load, cell, tune))
+    made = make(suite, out=out, **_asked(settings, normalizers, seeds, repeats, device, load, cell, tune, shard))
     store = Store(out or default_folder(made.suite.name, cell))
     print_plan(out_console, made, store, default_jobs(made.cells), cells)
 
@@ -67,12 +69,17 @@ def run(
     load: Load = None,
     cell: CellId = None,
     tune: Tune = None,
+    shard: Shard = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/SUITE unless told.")] = None,
     jobs: Annotated[
-        int | None, typer.Option(help="Worker processes; one per core, or one on a GPU, unless told.")
+        int | None, typer.Option(help="Worker processes; one per core, or one per GPU, unless told.")
     ] = None,
     timeout: Annotated[str, typer.Option(help="Per cell, such as 90s, 30m or 2h.")] = "30m",
     retry: Annotated[str, typer.Option(help="Statuses to measure again, such as crashed,timeout.")] = "",
+    tries: Annotated[int, typer.Option(help="How often a cell is tried whose worker dies.")] = 2,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="End with the first cell that ends without a result.")
+    ] = False,
     together: Annotated[int, typer.Option(help="Seeds of one cell that train side by side on a GPU.")] = 1,
     check: Annotated[
         bool, typer.Option("--check", help="Afterwards hold the normalizers to their cards, for the report.")
@@ -89,13 +96,25 @@ def run(
 
     # a cluster's or a shell's polite kill is the same as Ctrl-C
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    asked = _asked(settings, normalizers, seeds, repeats, device, load, cell, tune)
+    asked = _asked(settings, normalizers, seeds, repeats, device, load, cell, tune, shard)
     statuses = [status for status in retry.split(",") if status]
-    result = measure(suite, out=out, jobs=jobs, timeout=_seconds(timeout), retry=statuses, together=together, **asked)
+    result = measure(
+        suite,
+        out=out,
+        jobs=jobs,
+        timeout=_seconds(timeout),
+        retry=statuses,
+        together=together,
+        tries=tries,
+        fail_fast=fail_fast,
+        **asked,
+    )
     if result.interrupted:
         err_console.print(f"stopped; {result.measured} new cells are kept in {result.folder}", markup=False)
         err_console.print("the same command goes on from there", markup=False)
         raise typer.Exit(result.exit_code)
+    if result.failed_fast:
+        err_console.print("stopped by --fail-fast; the same command goes on with what is left", markup=False)
     if result.statuses:
         print_summary(out_console, summary(result.folder))
     ended = ", ".join(f"{count} {status}" for status, count in sorted(result.statuses.items()))
@@ -129,6 +148,7 @@ def _asked(
     load: list[str] | None,
     cell: str | None,
     tune: list[str] | None,
+    shard: str | None,
 ) -> Asked:
     return {
         "settings": _pairs("--set", settings),
@@ -139,6 +159,7 @@ def _asked(
         "load": load or [],
         "cell": cell,
         "tune": "off" if tune == ["off"] else _pairs("--tune", tune) if tune else None,
+        "shard": shard,
     }
 
 

@@ -24,7 +24,7 @@ from normzoo import plugins
 from normzoo_bench.data import DataSet
 from normzoo_bench.processes.work import ENDED, WORK, Asked, Work, told_file
 from normzoo_bench.result import CannotRun, RankFailed
-from normzoo_bench.running.worker import WANTED
+from normzoo_bench.running.process import WANTED
 from normzoo_bench.streamed import StreamedSet
 from normzoo_suites import parse_call
 
@@ -51,7 +51,7 @@ def run(program: Sequence[str], ranks: int, folder: Path) -> None:
 
     The folder is where they meet: no port is opened for that, so that jobs side by side cannot clash, and nothing
     listens to other machines. When one rank fails, the launcher ends the others. A rank is to end when this process or
-    the folder's file ``WANTED`` is gone, as ``worker.start`` has it do.
+    the folder's file ``WANTED`` is gone, as ``process.prepare`` has it do.
 
     Raises:
         CannotRun: when a rank told so.

@@ -11,7 +11,7 @@ import itertools
 import os
 import pickle
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -95,7 +95,7 @@ def main() -> None:
         _lead(_ranks)
 
 
-def outcomes(plan: Plan, cells: list[Cell]) -> Iterator[tuple[Cell, Outcome]]:
+def outcomes(plan: Plan, cells: list[Cell]) -> Generator[tuple[Cell, Outcome], None, None]:
     """Measure cells one after another, here and on the other ranks.
 
     A fault of this rank ends the run when its record is written: the others may be left in the middle of a step.

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normzoo_bench.processes.work import ENDED, WORK, Asked, Work, told_file
-from normzoo_bench.running.worker import describe, memory_asked, out_of_memory, start
+from normzoo_bench.running.process import prepare
+from normzoo_bench.running.worker import describe, memory_asked, out_of_memory
 from normzoo_suites.settings import AccuracySettings, SyncCostSettings
 
 if TYPE_CHECKING:  # the process is to end with its parent before it has imported torch, too
@@ -27,7 +28,7 @@ PATIENCE = 2.0
 
 def main(folder: Path, parent: int, load: tuple[str, ...]) -> None:
     """Do the folder's work as one of its ranks; rank 0 leaves there how the cells ended."""
-    start(parent, load, folder)
+    prepare(parent, load, folder)
     rank = int(os.environ["RANK"])
     try:
         ended = _work(folder, rank)

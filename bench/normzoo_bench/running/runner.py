@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from rich.console import Console
 import normzoo
 from normzoo_bench.environment import environment
 from normzoo_bench.planner import Plan, source_hash
+from normzoo_bench.processes import machines
 from normzoo_bench.result import Result
 from normzoo_bench.running.pool import Options, outcomes
 from normzoo_bench.running.progress import display
@@ -20,6 +23,9 @@ from normzoo_bench.running.store import Store, data_fingerprint
 from normzoo_bench.running.worker import Outcome
 from normzoo_suites import FINAL, Cell, Record, parse_call, read_run
 from normzoo_suites.selection import edge_warnings, lost_warnings
+
+LOOK = 1.0
+"""Seconds until it is looked again whether another runner has measured what is left."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +35,11 @@ class RunResult:
     Attributes:
         folder: the run folder.
         measured: how many cells were measured this time.
-        resumed: how many had their record already.
+        resumed: how many had their record already, or had it from another runner meanwhile.
         statuses: how many of the plan's cells ended how, ``same_as`` cells not counted.
         interrupted: whether it was stopped before its end.
         unreadable: by file name, records that could not be read and were measured again.
+        failed_fast: whether a fault ended it, as was asked.
 
     """
 
@@ -42,6 +49,7 @@ class RunResult:
     statuses: Counter[str]
     interrupted: bool
     unreadable: dict[str, str]
+    failed_fast: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -62,14 +70,22 @@ def run_plan(plan: Plan, folder: Path, options: Options | None = None, console: 
     store = Store(folder)
     store.open(plan)
     work = _Work(plan, store, options, console)
+    failed_fast = False
     try:
         work.tune()
         work.measure(work.plan.cells)
+        work.conclude()
     except KeyboardInterrupt:
         work.interrupted = True
+    except _FailFastError:
+        failed_fast = True
     finally:
         store.close()
-    return RunResult(folder, work.measured, work.resumed, work.statuses, work.interrupted, work.unreadable)
+    return RunResult(folder, work.measured, work.resumed, work.statuses, work.interrupted, work.unreadable, failed_fast)
+
+
+class _FailFastError(Exception):
+    """A cell has ended without a result, and the run is to end by that."""
 
 
 class _Work:
@@ -88,12 +104,17 @@ class _Work:
         if self.plan.untuned:
             self.console.print(self.plan.untuned, style="yellow", markup=False, highlight=False)
         if self.plan.trials:
-            trials = self.plan.to_do(self.plan.trials)
+            trials = self.plan.to_do(self.plan.part(self.plan.trials))
             left = sum(trial.id not in known for trial in trials)
             if left:
                 self.console.print(f"tuning first: {left} of {len(trials)} trials to do", highlight=False)
-            self._describe(self.measure(self.plan.trials))
+            self._describe(known | self.measure(self.plan.trials))
             self._warn()
+
+    def conclude(self) -> None:
+        """Describe the run once more where other runners have tuned cells of it meanwhile."""
+        if self.plan.waiting:
+            self._describe(self.store.finished(self.plan, frozenset(), self.plan.trials)[0])
 
     def _describe(self, records: Mapping[str, Record]) -> None:
         self.plan = self.plan.tuned(records)
@@ -106,7 +127,8 @@ class _Work:
             self.console.print(line, style="yellow", markup=False, highlight=False)
 
     def measure(self, cells: Sequence[Cell]) -> dict[str, Record]:
-        """Measure those of these cells that have no record; give the records of all."""
+        """Measure those of these cells that are ours and have no record; give the records of all."""
+        cells = self.plan.part(cells)
         records, unreadable = self.store.finished(self.plan, self.options.retry, cells)
         self.unreadable |= unreadable
         for name, reason in unreadable.items():
@@ -118,13 +140,44 @@ class _Work:
                 records[cell.id] = self._skip(cell)
         waiting = [cell for cell in self.plan.to_do(cells) if cell.id not in records]
         with display(self.console, len(waiting)) as show:
-            for cell, outcome in outcomes(self.plan, waiting, self.options):
-                records[cell.id] = _record(self.plan, cell, outcome)
-                self.store.write(records[cell.id])
-                self.measured += 1
-                self.statuses[outcome.status] += 1
-                show(records[cell.id])
+            while waiting:
+                for record in self._measured(waiting):
+                    records[record.id] = record
+                    show(record)
+                for record in self._from_others([cell for cell in waiting if cell.id not in records]):
+                    records[record.id] = record
+                    show(record)
+                left = [cell for cell in waiting if cell.id not in records]
+                if len(left) == len(waiting):
+                    time.sleep(LOOK)  # another runner has them all
+                waiting = left
         return records
+
+    def _measured(self, cells: list[Cell]) -> Iterator[Record]:
+        """Measure what of these cells no other runner has; write the records."""
+        ended = (
+            machines.outcomes(self.plan, cells)
+            if machines.joined()
+            else outcomes(self.plan, cells, self.options, self.store.take)
+        )
+        with contextlib.closing(ended):  # whatever ends this, their workers end with it
+            for cell, outcome in ended:
+                record = _record(self.plan, cell, outcome)
+                self.store.write(record)
+                self.store.give_back([cell])
+                self.measured += 1
+                self.statuses[record.status] += 1
+                yield record
+                if self.options.fail_fast and record.status not in FINAL:
+                    raise _FailFastError
+
+    def _from_others(self, cells: list[Cell]) -> Iterator[Record]:
+        """Give the records of these cells that other runners have written meanwhile, whatever their status."""
+        news = self.store.news(cells)
+        found, _ = self.store.finished(self.plan, frozenset(), news)
+        self.resumed += len(found)
+        self.statuses.update(record.status for record in found.values())
+        yield from found.values()
 
     def _skip(self, cell: Cell) -> Record:
         record = _record(self.plan, cell, _unmeasured(cell))
@@ -156,6 +209,7 @@ def _record(plan: Plan, cell: Cell, outcome: Outcome) -> Record:
         split=outcome.result.split,
         conditions=outcome.result.conditions,
         environment=outcome.environment | {"threads": getattr(cell.settings, "threads", 1)},
+        log=outcome.log,
         seconds=round(outcome.seconds, 4),
         command=plan.request.command(cell.id, tuned=_tuned(plan, cell)),
     )

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
+import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import ValidationError
 
 from normzoo_bench.errors import UsageError
 from normzoo_bench.planner import Plan, source_hash
+from normzoo_bench.running.leases import Leases
 from normzoo_suites import SCHEMA, Cell, Record, read_run
 from normzoo_suites.errors import NewerSchemaError
 from normzoo_suites.run_folder import read_records
+
+HALF_AGE = 60.0
+"""Seconds after which a file that was begun and not finished has nobody who will finish it."""
 
 
 class Store:
@@ -23,27 +31,44 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = FileLock(folder / ".lock", timeout=0)
+        self._leases: Leases | None = None
         self._looks: list[int] = []
+        self._seen: dict[str, _Stamp] = {}
 
     def open(self, plan: Plan) -> None:
-        """Take the folder for this process.
+        """Take a place among the runners of this folder.
 
         Raises:
             UsageError: when the folder holds another suite's run, or this one's with other claims or tuning; when
-                another run is at work in it; or when it cannot be written.
+                another run is at work in it with other cells; or when it cannot be written.
 
         """
+        leases = Leases(self.folder, "" if plan.request.cell else _about(plan))
         try:
             (self.folder / "cells").mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
             before = self._before()
             self._check(plan, before)
+            if leases.join() - {""}:
+                raise UsageError(
+                    f"another run is at work in {self.folder}, and it measures other cells; wait for it, give the same "
+                    "command to share its work, or choose another --out"
+                )
+            self._leases = leases
+            self._remove_halves()
             self._looks = self._looks_by_now(plan, before)  # what this run writes meanwhile is no look
         except Timeout:
-            raise UsageError(f"another run is at work in {self.folder}; wait for it, or choose another --out") from None
+            raise UsageError(
+                f"cannot lock {self.folder}: something holds {leases.lock.lock_file}; choose another --out"
+            ) from None
         except OSError as error:
             raise self._unwritable(error) from None
+
+    def _remove_halves(self) -> None:
+        """Remove the halves of files that killed runners have left; one that is being written is young."""
+        for half in self.folder.rglob(".*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - half.stat().st_mtime > HALF_AGE:
+                    half.unlink()
 
     def describe(self, plan: Plan, command: str) -> None:
         """Write run.json for a plan.
@@ -67,8 +92,34 @@ class Store:
         return UsageError(f"cannot write to {self.folder}: {reason}; choose another folder with --out")
 
     def close(self) -> None:
-        """Give the folder free."""
-        self._lock.release()
+        """Leave the folder to others."""
+        if self._leases is not None:
+            self._leases.leave()
+
+    def take(self, cells: Sequence[Cell]) -> bool:
+        """Take cells to measure, all or none: not what another runner measures, or has measured since we looked."""
+        if self._leases is None:
+            return True
+        with self._leases.lock:
+            news = any(self._stamp(cell.id) != self._seen.get(cell.id) for cell in cells)
+            return not news and self._leases.take(cell.id for cell in cells)
+
+    def give_back(self, cells: Sequence[Cell]) -> None:
+        """Set cells free that are not measured any more."""
+        if self._leases is not None:
+            self._leases.give_back(cell.id for cell in cells)
+
+    def news(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Give those of these cells whose record is another than when we looked: another runner has measured them."""
+        return [cell for cell in cells if self._stamp(cell.id) != self._seen.get(cell.id)]
+
+    def _stamp(self, cell_id: str) -> _Stamp:
+        """Give what tells a record's file from the one that will take its place; None where there is none."""
+        try:
+            told = (self.folder / "cells" / f"{cell_id}.json").stat()
+        except FileNotFoundError:
+            return None
+        return told.st_ino, told.st_mtime_ns
 
     def _check(self, plan: Plan, before: dict[str, Any]) -> None:
         known = before.get("suite", {})
@@ -119,20 +170,32 @@ class Store:
         return [*looks, seen] if finished and not before.get("waiting") and asked > seen > 0 else looks
 
     def write(self, record: Record) -> None:
-        """Write a record; one that stands there already is kept beside, under ``older/``."""
+        """Write a record; one that stands there already is kept beside, under ``older/``.
+
+        Where another runner has written one since we took the cell, as may happen to a machine that was asleep, that
+        one stays, and ours is kept beside.
+        """
         file = self.folder / "cells" / f"{record.id}.json"
+        late = self._leases is not None and self._stamp(record.id) != self._seen.get(record.id)
         try:
+            if late:
+                write_whole(self._beside(record.id), record.to_json())
+                return
             if file.exists():
-                older = self.folder / "cells" / "older"
-                older.mkdir(exist_ok=True)
-                number = sum(1 for _ in older.glob(f"{record.id}.*"))
-                file.rename(older / f"{record.id}.{number}.json")
+                shutil.copyfile(file, self._beside(record.id))
             write_whole(file, record.to_json())
+            self._seen[record.id] = self._stamp(record.id)
         except OSError as error:
             raise UsageError(
                 f"cannot write to {self.folder}: {error.strerror or error}; what was written before is kept, and the "
                 "same command goes on from there"
             ) from None
+
+    def _beside(self, cell_id: str) -> Path:
+        older = self.folder / "cells" / "older"
+        older.mkdir(exist_ok=True)
+        numbers = [int(file.name.split(".")[1]) for file in older.glob(f"{cell_id}.*.json")]
+        return older / f"{cell_id}.{max(numbers, default=-1) + 1}.json"
 
     def finished(
         self, plan: Plan, retry: frozenset[str], among: Sequence[Cell] | None = None
@@ -144,6 +207,7 @@ class Store:
         counts as not measured: it was never tried.
         """
         cells = {cell.id: cell for cell in plan.to_do(among)}
+        self._seen |= {cell_id: self._stamp(cell_id) for cell_id in cells}  # before they are read
         records, unreadable = read_records(self.folder, list(cells))
         counting = {
             cell_id: record
@@ -158,6 +222,7 @@ class Store:
 
     def same(self, record: Record) -> bool:
         """Tell whether a skipped cell's record already stands there with the same reason."""
+        self._seen[record.id] = self._stamp(record.id)
         records, _ = read_records(self.folder, [record.id])
         return record.id in records and records[record.id].reason == record.reason
 
@@ -180,6 +245,15 @@ def _asks(record: Record, cell: Cell) -> bool:
         return type(cell.settings).model_validate(record.settings) == cell.settings
     except ValidationError:
         return False
+
+
+_Stamp = tuple[int, int] | None
+"""By its inode and time a record's file is told from one that took its place."""
+
+
+def _about(plan: Plan) -> str:
+    """Give a hash of what a plan measures: runners of one plan may work side by side."""
+    return hashlib.sha256(json.dumps(plan.suite.to_json(), sort_keys=True).encode()).hexdigest()
 
 
 def data_fingerprint(plan: Plan, cell: Cell) -> str:

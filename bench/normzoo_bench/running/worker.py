@@ -6,10 +6,6 @@ import contextlib
 import gc
 import importlib
 import inspect
-import os
-import re
-import shutil
-import threading
 import time
 import traceback
 from dataclasses import dataclass
@@ -17,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from normzoo_bench.result import CannotRun, Diverged, RankFailed, Result
+from normzoo_bench.running.log import without_paths
 from normzoo_suites import Cell, parse_call
 from normzoo_suites.record import Status
 from normzoo_suites.settings import AccuracySettings
@@ -31,8 +28,6 @@ TIMED = {
 
 Job = tuple[Cell, ...]
 """Cells that are measured together: they share one training, or train side by side."""
-
-WANTED = "wanted"  # by its file of this name a folder says that those who work for it are to go on
 
 LONGEST = 2000  # characters of an error's text that a record keeps
 
@@ -56,37 +51,7 @@ class Outcome:
     result: Result
     environment: dict[str, Any]
     seconds: float
-
-
-def start(parent: int, load: tuple[str, ...], folder: Path | None = None) -> None:
-    """Prepare a worker: one thread, the plugins, and an end when the runner has died.
-
-    With a ``folder`` it is one of several that work together: it ends when the file ``WANTED`` there is gone, too, and
-    removes the folder when the runner is.
-    """
-    threading.Thread(target=_end_with, args=(parent, folder), daemon=True).start()
-    # what a normalizer prints must not tear the progress display apart
-    for stream in (1, 2):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-    import torch
-
-    from normzoo import plugins
-
-    torch.set_num_threads(1)
-    for path in load:
-        # what fails to load is told by the cells that want it: a worker that dies here would tell nothing
-        with contextlib.suppress(plugins.PluginError):
-            plugins.load(path)
-
-
-def _end_with(parent: int, folder: Path | None) -> None:
-    """End this process, in the middle of a cell too, once the runner is gone; records are the runner's to write."""
-    while os.getppid() == parent and (folder is None or (folder / WANTED).exists()):
-        time.sleep(0.5)
-    if folder is not None and os.getppid() != parent:
-        time.sleep(2)  # until the others have ended, too: one that is about to write there would wait for the folder
-        shutil.rmtree(folder, ignore_errors=True)
-    os._exit(1)
+    log: str = ""
 
 
 def run_job(job: Job, where: str, source_hash: str) -> list[Outcome]:
@@ -205,5 +170,5 @@ def describe(error: BaseException, file: str = "") -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == file] or frames
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    said = re.sub(r"(?<![\w.])(~|[A-Za-z]:)?([/\\][^\s'\":,/\\]+)+[/\\]", "…/", " ".join(str(error).split()))
+    said = without_paths(" ".join(str(error).split()))
     return f"{type(error).__name__}: {said[:LONGEST]}{place}"
