@@ -18,7 +18,9 @@ from normzoo_suites.record import Status
 from normzoo_suites.tune import Tune
 
 if TYPE_CHECKING:  # these import torch, which `status` must not
+    from normzoo_bench.cleaning import Cleaned
     from normzoo_bench.contracts import Checked
+    from normzoo_bench.diagnosis import Finding
     from normzoo_bench.planner import Plan
     from normzoo_bench.running.runner import RunResult
 
@@ -232,3 +234,42 @@ def env() -> dict[str, Any]:
     from normzoo_bench.environment import environment
 
     return environment()
+
+
+def doctor(suite: str | Path | None = None, *, out: str | Path | None = None, **asked: Unpack[Asked]) -> list[Finding]:
+    """Look for what would stop a run on this machine; works where torch cannot be imported, and leaves no file behind.
+
+    Args:
+        suite: a built-in suite's name or the path of a TOML file, whose data and plan are looked at, too; None for this
+            machine alone.
+        out: the run folder; ``runs/SUITE`` unless told.
+        **asked: the keywords of ``Asked``; without a suite, ``device`` and ``load`` alone.
+
+    Raises:
+        UsageError, SuiteError: for a mistake in what was asked. What is wrong with the machine is a finding.
+
+    """
+    from normzoo_bench.diagnosis import diagnose
+
+    return diagnose(_request(suite or "", asked), None if out is None else Path(out))
+
+
+def clean(
+    *runs: str | Path, older: bool = False, outdated: bool = False, cache: bool = False, dry_run: bool = False
+) -> list[Cleaned]:
+    """Remove from run folders what no longer counts; without options, half-written files alone.
+
+    Args:
+        *runs: run folders.
+        older: also the attempts in ``cells/older/``, of cells that were measured again.
+        outdated: also the records of cells that run.json does not plan any more.
+        cache: also all decoded data, of every run of this user.
+        dry_run: remove nothing, and say what would be removed.
+
+    Raises:
+        UsageError, SuiteError: for a folder that is no run folder or that a run is at work in; nothing is removed then.
+
+    """
+    from normzoo_bench.cleaning import clean as remove
+
+    return remove([Path(run) for run in runs], older, outdated, cache, dry_run)

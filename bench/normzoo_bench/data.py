@@ -26,6 +26,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from normzoo_bench import folders
+from normzoo_bench.caches import cache_folder
 from normzoo_bench.errors import UsageError
 from normzoo_bench.known import KNOWN, known_options
 from normzoo_bench.parts import DataSet, Images
@@ -140,7 +141,7 @@ def load(name: str, where: str) -> DataSet:
     """
     if name in EMBEDDED:
         return _digits()
-    file = cache_folder() / f"{hashlib.sha256(f'{DECODER} {name}'.encode()).hexdigest()[:16]}.pt"
+    file = decoded_file(name)
     kept = _read(file)
     if kept is None:
         from normzoo_bench.decode import decode  # datasets takes seconds to import, and a cached set needs it not
@@ -158,12 +159,9 @@ def load(name: str, where: str) -> DataSet:
     return kept
 
 
-def cache_folder() -> Path:
-    """Give the folder of decoded data: NORMZOO_CACHE, else the user's cache folder."""
-    base = os.environ.get("NORMZOO_CACHE")
-    if base:
-        return Path(base).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "normzoo"
+def decoded_file(name: str) -> Path:
+    """Give the file that a data set which ``find`` has named is kept in, once it is decoded."""
+    return cache_folder() / f"{hashlib.sha256(f'{DECODER} {name}'.encode()).hexdigest()[:16]}.pt"
 
 
 def _read(file: Path) -> DataSet | None:

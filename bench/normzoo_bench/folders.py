@@ -25,20 +25,34 @@ def fingerprint(folder: Path, memos: Path) -> str:
         OSError: when a file cannot be read.
 
     """
-    files = {file.relative_to(folder).as_posix(): file for file in _data_files(folder)}
-    stats = {name: files[name].stat() for name in sorted(files)}
-    memo = memos / f"{_listing(folder, stats)}.fingerprint"
+    stats = _stats(folder)
+    memo = _memo(folder, stats, memos)
     if known := _memorized(memo):
         return known
     digest = hashlib.sha256()
     for name in stats:
-        content = _header(files[name]) if name == "README.md" else _content(files[name])
+        content = _header(folder / name) if name == "README.md" else _content(folder / name)
         digest.update(f"{name} {content}\n".encode() if content else b"")
     found = digest.hexdigest()[:8]
     # a file written just now can change once more without its time changing
     if all(stat.st_mtime_ns < time.time_ns() - _SETTLED_NS for stat in stats.values()):
         _memorize(memo, found)
     return found
+
+
+def known(folder: Path, memos: Path) -> tuple[bool, int]:
+    """Tell whether ``fingerprint`` would have to read no file, and how many bytes the data files have."""
+    stats = _stats(folder)
+    return _memorized(_memo(folder, stats, memos)) is not None, sum(stat.st_size for stat in stats.values())
+
+
+def _stats(folder: Path) -> dict[str, stat_result]:
+    files = {file.relative_to(folder).as_posix(): file for file in _data_files(folder)}
+    return {name: files[name].stat() for name in sorted(files)}
+
+
+def _memo(folder: Path, stats: dict[str, stat_result], memos: Path) -> Path:
+    return memos / f"{_listing(folder, stats)}.fingerprint"
 
 
 def _data_files(folder: Path) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -25,10 +25,8 @@ from normzoo_bench.cli.app import (
     err_console,
     out_console,
 )
+from normzoo_bench.cli.asked import asked_for
 from normzoo_bench.cli.zoo import hold
-
-if TYPE_CHECKING:
-    from normzoo_bench.commands import Asked
 
 
 @app.command()
@@ -53,7 +51,7 @@ def plan(
     from normzoo_bench.running.pool import default_jobs
     from normzoo_bench.running.store import Store
 
-    made = make(suite, out=out, **_asked(settings, normalizers, seeds, repeats, device, load, cell, tune, shard))
+    made = make(suite, out=out, **asked_for(settings, normalizers, seeds, repeats, device, load, cell, tune, shard))
     store = Store(out or default_folder(made.suite.name, cell))
     print_plan(out_console, made, store, default_jobs(made.cells), cells)
 
@@ -96,7 +94,7 @@ def run(
 
     # a cluster's or a shell's polite kill is the same as Ctrl-C
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    asked = _asked(settings, normalizers, seeds, repeats, device, load, cell, tune, shard)
+    asked = asked_for(settings, normalizers, seeds, repeats, device, load, cell, tune, shard)
     statuses = [status for status in retry.split(",") if status]
     result = measure(
         suite,
@@ -137,44 +135,6 @@ def status(run: RunFolder, load: Load = None) -> None:
     from normzoo_bench.terminal import print_status
 
     print_status(out_console, look(run))
-
-
-def _asked(
-    settings: list[str] | None,
-    normalizers: str | None,
-    seeds: int | None,
-    repeats: int | None,
-    device: str | None,
-    load: list[str] | None,
-    cell: str | None,
-    tune: list[str] | None,
-    shard: str | None,
-) -> Asked:
-    return {
-        "settings": _pairs("--set", settings),
-        "normalizers": normalizers,
-        "seeds": seeds,
-        "repeats": repeats,
-        "device": device,
-        "load": load or [],
-        "cell": cell,
-        "tune": "off" if tune == ["off"] else _pairs("--tune", tune) if tune else None,
-        "shard": shard,
-    }
-
-
-def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
-    from normzoo_bench.errors import UsageError
-
-    pairs: dict[str, str] = {}
-    for text in texts or []:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"{option} takes KEY=VALUE{', or off alone' * (option == '--tune')}, got {text!r}")
-        if key.strip() in pairs:
-            raise UsageError(f"{option} {key.strip()}= stands twice; write {option} {key.strip()}=one,two")
-        pairs[key.strip()] = value
-    return pairs
 
 
 def _seconds(text: str) -> float:

@@ -90,6 +90,10 @@ class Leases:
                 self._remove(self._name)
             self._life.release()
 
+    def others(self) -> int:
+        """Count the other runners at work in the folder; the lock must be held."""
+        return len(self._others())
+
     def _tell(self) -> None:
         text = json.dumps({"machine": _machine(), "about": self.about, "cells": sorted(self._cells)})
         self._file.write_text(text, encoding="utf-8")
@@ -131,7 +135,7 @@ def at_work(folder: Path) -> int:
     if not leases.folder.is_dir():
         return 0
     with leases.lock:
-        return len(leases._others())
+        return leases.others()
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class Store:
             self._looks = self._looks_by_now(plan, before)  # what this run writes meanwhile is no look
         except Timeout:
             raise UsageError(
-                f"cannot lock {self.folder}: something holds {leases.lock.lock_file}; choose another --out"
+                f"somebody has locked {self.folder}, as clean and merge do; wait for that, or choose another --out"
             ) from None
         except OSError as error:
             raise self._unwritable(error) from None
