@@ -56,7 +56,7 @@ def _roles(run: Run) -> tuple[tuple[str, Iterable[Cell]], ...]:
 
 
 _FIRST = ("id", "role", "suite", "protocol", "measure", "status", "reason", "same_as")
-_LAST = ("seconds", "normalizer_source", "data_fingerprint", "command")
+_LAST = ("seconds", "normalizer_source", "data_fingerprint", "command", "log")
 
 
 def _row(run: Run, cell: Cell, role: str) -> dict[str, Any]:
@@ -74,6 +74,7 @@ def _row(run: Run, cell: Cell, role: str) -> dict[str, Any]:
         "normalizer_source": record.source_hash,
         "data_fingerprint": record.data_fingerprint,
         "command": record.command,
+        "log": record.log,
     }
     # the cell's settings, not the record's: a cell that is the same computation as another has that one's record
     row |= cell.settings.model_dump()

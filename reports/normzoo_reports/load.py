@@ -23,22 +23,37 @@ _IN_ONE_PROCESS = ("throughput", "model_throughput")
 """Measures whose times leave out what ranks exchange."""
 
 
+LARGEST = 1e100
+"""What is larger is no measurement, and sums and squares of such have no number: it is shown as too large."""
+
+
 def load_frame(run: Run) -> pd.DataFrame:
     """Give a run's cells as a table, one row each in the order of measuring, the cell's id as index.
 
-    Columns: ``id, measure, status, reason, same_as, unsynchronized, throttled, seconds, raw_samples, command``, every
-    setting, every metric, and ``local_batch`` = batch_size / ranks. ``status`` is the record's; without one
-    ``unreadable``, ``missing``, or ``waiting`` for what tunes the cell. ``same_as`` names the cell that is the same
-    computation, in words. ``unsynchronized`` marks the timing of a normalizer that pools over ranks, of which there is
-    one; ``throttled`` what was slowed down meanwhile. Only measured cells have metrics.
+    Columns: ``id, measure, status, reason, same_as, unsynchronized, throttled, seconds, raw_samples, too_large,
+    command``, every setting, every metric, and ``local_batch`` = batch_size / ranks. ``status`` is the record's;
+    without one ``unreadable``, ``missing``, or ``waiting`` for what tunes the cell. ``same_as`` names the cell that is
+    the same computation, in words. ``unsynchronized`` marks the timing of a normalizer that pools over ranks, of which
+    there is one; ``throttled`` what was slowed down meanwhile. Only measured cells have metrics, without those that
+    ``too_large`` names.
     """
     cells = {cell.id: cell for cell in run.cells}
     rows = [_row(run, cell, cells) for cell in run.cells]
     rows += [_row(run, cell, {}) | {"status": "waiting"} for cell in waiting(run)]
+    return _diverged_as_chance(_framed(rows))
+
+
+def load_trials(run: Run) -> pd.DataFrame:
+    """Give a run's trials likewise, but for metrics of diverged ones: these count as chance where choices are made."""
+    trials = {trial.id: trial for trial in run.trials}
+    return _framed([_row(run, trial, trials) for trial in run.trials])
+
+
+def _framed(rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     # the table is read cell by cell, which takes an array of strings many times as long as one of objects
     texts: dict[Any, type] = dict.fromkeys(table.select_dtypes("string"), object)
-    return _diverged_as_chance(table.astype(texts).set_index("id", drop=False))
+    return table.astype(texts).set_index("id", drop=False)
 
 
 def waiting(run: Run) -> list[Cell]:
@@ -99,7 +114,8 @@ def _row(run: Run, cell: Cell, cells: dict[str, Cell]) -> dict[str, Any]:
     record = run.records.get(cell.id)
     status, reason = _status(run, cell, record)
     settings = cell.settings.model_dump()
-    row: dict[str, Any] = dict(record.metrics) if record and status in MEASURED else {}
+    held = record.metrics if record and status in MEASURED else {}
+    row: dict[str, Any] = {name: value for name, value in held.items() if abs(value) <= LARGEST}
     row |= settings
     if "ranks" in settings:
         # not the record's own: a cell that is the same computation as another has that one's record
@@ -114,6 +130,7 @@ def _row(run: Run, cell: Cell, cells: dict[str, Cell]) -> dict[str, Any]:
         "throttled": bool(record and status in MEASURED and record.conditions.get("throttled")),
         "seconds": record.seconds if record else 0.0,
         "raw_samples": max((len(values) for values in record.samples.values()), default=0) if record else 0,
+        "too_large": tuple(name for name, value in held.items() if abs(value) > LARGEST),
         "command": record.command if record else "",
     }
 

@@ -15,6 +15,9 @@ _UNSHOWN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\ud800-\
 ISOLATES = "\u2066\u2067\u2068\u2069"
 """The marks that keep the direction of what is between them to itself; the last one ends what the others begin."""
 
+LOG_LETTERS = 4500
+"""Of what a worker printed, the end that a page has room for."""
+
 _ISOLATES = re.compile(f"[{ISOLATES}]")
 _FIRST_STRONG, _END = "\u2068", "\u2069"
 
@@ -23,6 +26,12 @@ def plain(text: str) -> str:
     """Spell out what cannot be shown, or would turn its neighbours: "[U+202E]"."""
     shown = _UNSHOWN.sub(_spelt, text)
     return shown if _is_balanced(shown) else _ISOLATES.sub(_spelt, shown)
+
+
+def printed(log: str) -> str:
+    """Give the end of what a worker printed, each state of a line that it wrote over as a line of its own."""
+    # a log of ours is no longer than this; a stranger's is cut before marks are balanced, and not after
+    return plain(log[-LOG_LETTERS:].replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def isolated(text: str) -> str:

@@ -26,7 +26,7 @@ def estimate(rows: pd.DataFrame, metric: str) -> Estimate | str:
     """
     measured = rows[rows[metric].notna()] if metric in rows else rows.iloc[:0]
     if measured.empty:
-        return _why_empty(rows)
+        return _why_empty(rows, metric)
     values = [float(value) for value in measured[metric]]
     same_as = set(rows["same_as"])
     same = same_as.pop() if len(same_as) == 1 else ""
@@ -93,7 +93,7 @@ def over_layers(rows: pd.DataFrame, metric: str) -> Estimate | str:
     """
     timed = rows[rows[metric] > 0] if metric in rows else rows.iloc[:0]
     if timed.empty:
-        return _why_empty(rows)
+        return _why_empty(rows, metric)
     if len(rows.groupby(list(LAYER))) == 1:
         return estimate(rows, metric)
     ratios = [float(ratio) for ratio in timed.groupby(list(LAYER), sort=False)[metric].mean()]
@@ -111,7 +111,8 @@ def unsynchronized(rows: pd.DataFrame) -> str:
     return f"{', '.join(names)} {verb} timed in one process, where nothing is synchronized." if names else ""
 
 
-def _why_empty(rows: pd.DataFrame) -> str:
-    counts = Counter(str(status) for status in rows["status"])
+def _why_empty(rows: pd.DataFrame, metric: str) -> str:
+    told = zip(rows["status"], rows["too_large"], strict=True)
+    counts = Counter(("too large" if metric in large else "") or str(status) for status, large in told)
     named = [("no value" if status in MEASURED else status, number) for status, number in counts.items()]
     return ", ".join(status if number == 1 else f"{status} ({number})" for status, number in named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,6 +131,7 @@ def _contents(folder: Path) -> _Contents:
         cells, trials = ([Cell.from_json(cell) for cell in data.get(key, [])] for key in ("cells", "trials"))
         if "cells" not in data:
             raise KeyError("cells")
+        _check_each_once((*trials, *cells))
         looks = tuple(int(look) for look in data.get("looks", ()))
         waiting = int(data.get("waiting", 0))
         sources = dict(data.get("sources", {}))  # by normalizer, the hash of its source when the run was last planned
@@ -149,6 +151,13 @@ def _contents(folder: Path) -> _Contents:
     except (TypeError, ValueError, OverflowError):
         fault = "it is not what a run writes"
     raise SuiteError(f"cannot read {file}: {fault}; running the suite again writes it anew")
+
+
+def _check_each_once(cells: Iterable[Cell]) -> None:
+    counts = Counter(cell.id for cell in cells)
+    for cell_id, count in counts.items():
+        if count > 1:
+            raise SuiteError(f"the cell {cell_id} stands there {count} times")
 
 
 def read_records(folder: Path, ids: list[str]) -> tuple[dict[str, Record], dict[str, str]]:

@@ -5,6 +5,8 @@ Needs Chromium (Debian's package `chromium`, or any that `shutil.which` finds); 
 
 from __future__ import annotations
 
+import io
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from normzoo_reports import compare, report
@@ -205,6 +208,96 @@ def test_on_paper_nothing_is_cut_and_nothing_asks_for_a_click(visit: Callable[..
     assert overflow(page) <= 0
     wide = page.locator(".scroll").evaluate_all("all => all.filter(one => one.scrollWidth > innerWidth).length")
     assert wide == 0
+
+
+def test_a_setting_leaves_no_heading_of_readings_without_a_row(visit: Callable[..., Page], tuned_page: Path) -> None:
+    page = visit(tuned_page)
+    parts = page.locator("#readings .part > h3")
+    assert len(shown(parts)) == 2
+    page.locator("select[data-key=ranks]").select_option("20")
+    assert [one.split("\n")[0].removesuffix(" #") for one in shown(parts)] == ["ranks 20 (2 each)"]
+    page.get_by_role("button", name="batch_norm", exact=True).first.click()
+    assert not page.locator("#readings h2").is_visible()
+    left = shown(page.locator("#reproduce > details > summary"))
+    assert left
+    assert not any(one.startswith("batch_norm") for one in left)
+    page.get_by_role("button", name="show all").click()
+    assert len(shown(parts)) == 2
+
+
+def test_a_metric_leaves_no_section_of_other_metrics_tables(visit: Callable[..., Page], quick_page: Path) -> None:
+    page = visit(quick_page)
+    page.locator("select[name=metric]").select_option("test_accuracy")
+    assert not page.locator("#throughput").is_visible()
+    page.locator("nav a[href='#throughput']").click()
+    page.wait_for_function("document.getElementById('throughput').checkVisibility()")
+
+
+@pytest.mark.parametrize("scripted", [True, False], ids=["script", "no script"])
+def test_a_score_leads_to_its_trial_with_a_script_and_without(
+    visit: Callable[..., Page], tuned_page: Path, scripted: bool
+) -> None:
+    page = visit(tuned_page, java_script_enabled=scripted)
+    link = page.locator("#tuning tbody td a").first
+    block = page.locator(link.get_attribute("href"))
+    assert not block.is_visible()
+    link.click()
+    block.wait_for(state="visible")
+    if scripted:
+        block.locator("summary").first.click()
+        assert "evaluate_on validation" in block.inner_text()
+
+
+def test_a_log_is_wrapped_and_as_it_was_printed_on_a_phone(
+    visit: Callable[..., Page],
+    make_run: Callable[..., Path],
+    tiny: Callable[[int], Suite],
+    measured: Callable[[Cell], Any],
+) -> None:
+    log = "  indented\n" + "x" * 3000 + "\n\u202e<script>document.title = 'obeyed'</script>"
+
+    def some(cell: Cell) -> dict[str, Any]:
+        failed = cell.settings.model_dump()["seed"] == 1
+        return {"status": "crashed", "reason": "gone", "log": log} if failed else measured(cell) | {"log": log}
+
+    folder = make_run(tiny(2), some)
+    measured_one, failed_one = (next(c for c in read_run(folder).cells if c.settings.replicate == n) for n in (0, 1))
+    page = visit(report(folder), f"#cell-{measured_one.id}", viewport=PHONE)
+    places = [page.locator("#cells"), page.locator(f"#cell-{measured_one.id}"), page.locator(f"#cell-{failed_one.id}")]
+    for place in places:
+        place.evaluate("one => one.closest('details') && (one.closest('details').open = true)")
+        if place.locator("details.more").count():
+            place.locator("summary").first.click()
+        place.locator("details.log > summary").first.click()
+        shown_log = place.locator(".log pre").first
+        assert shown_log.evaluate("one => one.textContent") == log.replace("\u202e", "[U+202E]")
+        assert shown_log.evaluate("one => one.scrollWidth - one.clientWidth") <= 0
+        assert shown_log.evaluate("one => one.scrollHeight > one.clientHeight")  # a log does not fill the page
+    assert overflow(page) <= 0
+    assert page.title() == "tiny · normzoo report"
+    assert Axe().run(page).response["violations"] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_goes_on_sideways_is_shaded_at_that_edge_until_its_end(
+    visit: Callable[..., Page], quick_page: Path, scheme: str
+) -> None:
+    page = visit(quick_page, viewport=PHONE, color_scheme=scheme)
+    box = page.locator(".scroll.drawing").first
+    box.scroll_into_view_if_needed()
+
+    def edges() -> tuple[Any, Any]:
+        seen = Image.open(io.BytesIO(box.screenshot())).convert("RGB")
+        return seen.getpixel((1, 3)), seen.getpixel((seen.width - 2, 3))
+
+    (left, right), paper = edges(), page.evaluate("getComputedStyle(document.body).backgroundColor")
+    plain = tuple(int(part) for part in re.findall(r"\d+", paper)[:3])
+    assert left == plain
+    assert sum(abs(one - other) for one, other in zip(right, plain, strict=True)) > 60
+    box.evaluate("one => { one.scrollLeft = one.scrollWidth; }")
+    (left, right) = edges()
+    assert right == plain
+    assert sum(abs(one - other) for one, other in zip(left, plain, strict=True)) > 60
 
 
 def test_hostile_names_reach_the_script_as_text(

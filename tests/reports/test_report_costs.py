@@ -282,7 +282,7 @@ def test_a_page_of_every_measure_is_whole_and_has_a_section_for_each(make_run: C
     suites = [suite_of(measure) for measure in FIXED]
     whole = suites[0].model_copy(update={"grids": [grid for suite in suites for grid in suite.grids]})
     page = report(make_run(whole, measured)).read_text(encoding="utf-8")
-    ids = re.findall('<section id="(\\w+)" class="costs">', page)
+    ids = re.findall('<section id="(\\w+)" class="costs part">', page)
     assert ids == list(FIXED)
     assert "nan" not in re.sub("<(style|script)>.*?</", "", page, flags=re.DOTALL).lower().replace("inance", "")
 

@@ -107,6 +107,13 @@ def test_text_that_a_spreadsheet_would_run_is_defused_in_csv_and_kept_in_parquet
     assert evil in set(pd.read_parquet(export(mixed, tmp_path / "a.parquet"))["reason"])
 
 
+def test_what_a_worker_printed_stands_in_both_files_and_is_defused_in_csv(mixed: Path, tmp_path: Path) -> None:
+    log = '=1+1\nTraceback, "quoted"\n'
+    change_record(mixed, log=log)
+    assert {f"'{log}", ""} == {row["log"] for row in rows(export(mixed, tmp_path / "a.csv"))}
+    assert {log, ""} == set(pd.read_parquet(export(mixed, tmp_path / "a.parquet"))["log"])
+
+
 @pytest.mark.parametrize("text", ["a\nb", 'a"b', "a,b", "ü 🎉 \u202e", ""])
 def test_any_text_comes_back_from_csv_as_it_was(mixed: Path, tmp_path: Path, text: str) -> None:
     change_record(mixed, command=text)

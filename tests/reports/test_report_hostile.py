@@ -66,6 +66,7 @@ def said_by(words: Callable[[str], str]) -> Callable[[Cell], dict[str, Any]]:
             "conditions": {"output_dtype": evil, "norm_dtypes": [evil], "note": evil, "throttled": True},
             "split": {"labels": [[1, 2], [3, 4]], "manifest": evil, "note": evil, "rows": evil},
             "source_hash": "abc",
+            "log": evil * 9,
         }  # fmt: skip
         if cell.settings.replicate == 1:
             return told | {"status": "crashed", "reason": evil * 80}
@@ -195,7 +196,8 @@ def test_the_scripts_data_hold_hostile_text_as_text(pages: dict[str, str]) -> No
     assert "<" not in held
     cells = json.loads(held)["cells"].values()
     assert any(MARKUP in cell.get("reason", "") for cell in cells)
-    assert not any(FOUND.search(text) for cell in cells for text in texts_of(cell))
+    assert any(MARKUP in log for log in json.loads(held)["logs"])
+    assert not any(FOUND.search(text) for text in texts_of(json.loads(held)))
 
 
 def texts_of(held: object) -> Iterator[str]:

@@ -112,6 +112,17 @@ def test_a_run_json_that_cannot_be_read_is_told_in_one_line(
     assert str(caught.value).count("run.json") == 1
 
 
+@pytest.mark.parametrize("other", ["cells", "trials"])
+def test_a_cell_that_stands_twice_in_run_json_is_named(
+    folder: Path, change: Callable[..., None], small: Suite, other: str
+) -> None:
+    cells = [cell.to_json() for cell in small.cells()]
+    change(**({"cells": [*cells, cells[1]]} if other == "cells" else {"trials": cells[1:2]}))
+    twice = rf"run\.json: the cell {small.cells()[1].id} stands there 2 times; running the suite again writes it anew$"
+    with pytest.raises(SuiteError, match=twice):
+        read_run(folder)
+
+
 def test_a_truncated_run_json_is_told_with_the_way_out(folder: Path) -> None:
     file = folder / "run.json"
     file.write_text(file.read_text(encoding="utf-8")[:500], encoding="utf-8")

@@ -11,7 +11,7 @@ from normzoo_reports import words
 from normzoo_reports.comparing.outcomes import OUTCOMES, How, Outcome
 from normzoo_reports.comparing.pairing import Paired
 from normzoo_reports.comparing.results import Change, Tone
-from normzoo_reports.load import MEASURED, records
+from normzoo_reports.load import LARGEST, MEASURED, records
 from normzoo_reports.statistics.signs import interval
 from normzoo_suites.metrics import METRICS
 from normzoo_suites.settings import MEASURES
@@ -126,7 +126,7 @@ def _has(row: Mapping[str, Any], metric: str) -> bool:
 
 
 def _has_ratios(pairs: Pairs) -> bool:
-    return all(a > 0 and b > 0 for a, b in pairs.values())
+    return all(min(pair) > 1 / LARGEST for pair in pairs.values())
 
 
 def _mean(values: Sequence[float], how: How) -> float | None:

@@ -43,7 +43,7 @@ class Roofline:
         drawing: a panel per direction, a mark per layer and normalizer, and the line of the copy.
         caption: how to read it.
         normalizers: the columns of the table.
-        rows: for each layer its name, its size in MB, and by normalizer what it achieves in GB/s.
+        rows: for each layer its name, its size in MB, and by normalizer what it achieves in GB/s, with a cell of it.
 
     """
 
@@ -51,7 +51,7 @@ class Roofline:
     drawing: Drawing
     caption: str
     normalizers: tuple[str, ...]
-    rows: tuple[tuple[str, str, tuple[str, ...]], ...]
+    rows: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]
 
 
 def rooflines(table: pd.DataFrame) -> tuple[list[Roofline], list[Roofline]]:
@@ -84,7 +84,7 @@ def _groups(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 def _roofline(rows: pd.DataFrame, kind: str, more: str) -> Roofline:
     keys = ["direction", "input_mb", *LAYER, "normalizer"]
-    points = rows.groupby(keys, sort=False)["gb_per_s"].mean().reset_index()
+    points = rows.groupby(keys, sort=False).agg({"gb_per_s": "mean", "id": "first"}).reset_index()
     roof = float(rows["copy_gb_per_s"].median())
     first = records(rows)[0]
     which = ", ".join(filter(None, [kind, *(str(first[key]) for key in ("dtype", "layout", "mode")), more]))
@@ -103,10 +103,10 @@ def _roofline(rows: pd.DataFrame, kind: str, more: str) -> Roofline:
     return Roofline(title, drawing, caption, names, tuple(_numbers(points, names)))
 
 
-def _numbers(points: pd.DataFrame, names: tuple[str, ...]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def _numbers(points: pd.DataFrame, names: tuple[str, ...]) -> Iterator[tuple[str, str, tuple[tuple[str, str], ...]]]:
     for _, group in points.groupby(["direction", "input_mb", *LAYER], sort=False):
-        achieved = dict(zip(group["normalizer"], group["gb_per_s"], strict=True))
-        cells = tuple(words.digits(achieved[name]) if name in achieved else "–" for name in names)
+        achieved = {one["normalizer"]: (words.digits(one["gb_per_s"]), str(one["id"])) for one in records(group)}
+        cells = tuple(achieved.get(name, ("–", "")) for name in names)
         first = records(group)[0]
         yield words.condition(first, ["direction", *LAYER]), words.digits(first["input_mb"]), cells
 

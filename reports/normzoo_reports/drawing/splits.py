@@ -33,6 +33,7 @@ class Picture:
         rows: the counts, a row's name first.
         classes: how many classes the counts have.
         told: of which seed it is, the hash that names this split, and what is left out.
+        cell: the cell whose record tells of it.
 
     """
 
@@ -42,6 +43,7 @@ class Picture:
     rows: tuple[tuple[str, tuple[int, ...]], ...]
     classes: int
     told: str
+    cell: str
 
 
 def pictures(run: Run) -> list[Picture]:
@@ -71,7 +73,7 @@ def _picture(name: str, record: Record) -> Picture:
     if sizes[0] != sizes[-1]:  # dots show shares, not amounts
         told.append(f"from {words.count(sizes[0], 'sample')} to {sizes[-1]:,} a {row}")
     drawing = Drawing(f"Samples by class and {row}: {name}", partial(_drawn, labels[:_ROWS], row))
-    return Picture(name, drawing, row, rows, len(labels[0]), "; ".join(told) + ".")
+    return Picture(name, drawing, row, rows, len(labels[0]), "; ".join(told) + ".", record.id)
 
 
 def _drawn(labels: list[list[int]], row: str) -> Figure:

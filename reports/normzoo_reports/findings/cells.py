@@ -9,7 +9,16 @@ import pandas as pd
 
 from normzoo_reports import words
 from normzoo_reports.findings.conditions import Conditions
-from normzoo_reports.load import named_replicate, records, replicates, settings_of, telling_apart, tuned
+from normzoo_reports.load import (
+    load_trials,
+    named_replicate,
+    records,
+    replicates,
+    settings_of,
+    telling_apart,
+    tuned,
+    varying,
+)
 from normzoo_reports.tables import conditions, unsynchronized
 from normzoo_suites import Run
 
@@ -17,6 +26,7 @@ _TRAIN_ACCURACY = (
     "train_accuracy is the running accuracy of the last epoch: each batch is counted in training mode, before the step "
     "that it makes."
 )
+_TRIALS = "Trained before, on a part of the training part, to tune the cells above."
 
 
 @dataclass(frozen=True)
@@ -47,18 +57,36 @@ def again(run: Run, table: pd.DataFrame, each: bool) -> list[Again]:
     """
     found = []
     for measure, rows in table[table["status"] != "waiting"].groupby("measure", sort=False):
-        settings = [key for key in settings_of(rows) if key != replicates(rows)]
-        differ = ["normalizer", *telling_apart(rows, run)]
-        own = [key for key in settings if key in tuned(run)]
-        names, held = conditions(rows, differ), Conditions(run, str(measure))
-        made = []
-        for name, group in rows.groupby(names, sort=False) if each else ():
-            cells = tuple(_cell(row, run) | {"held": held.own(str(row["id"]))} for row in records(group))
-            normalizer = str(group["normalizer"].iloc[0])
-            made.append(Condition(str(name), normalizer, _told(group, [*differ, *own]), cells))
-        shared = _told(rows, [key for key in settings if key not in (*differ, *own)])
+        differ = telling_apart(rows, run)
+        made = _conditions(rows, differ, run) if each else []
+        shared = _told(rows, [key for key in _settings(rows) if key not in ("normalizer", *differ, *tuned(run))])
         found.append(Again(str(measure), _note(rows), shared, tuple(made)))
     return found
+
+
+def tried(run: Run, each: bool) -> list[Again]:
+    """Give the trials that tuned the cells likewise; what was tried tells their conditions apart."""
+    if not run.trials:
+        return []
+    rows = load_trials(run)
+    differ = varying(rows, settings_of(rows))
+    made = _conditions(rows, differ, run) if each else []
+    shared = _told(rows, [key for key in _settings(rows) if key not in ("normalizer", *differ)])
+    return [Again("trials", _TRIALS, shared, tuple(made))]
+
+
+def _settings(rows: pd.DataFrame) -> list[str]:
+    return [key for key in settings_of(rows) if key != replicates(rows)]
+
+
+def _conditions(rows: pd.DataFrame, differ: list[str], run: Run) -> list[Condition]:
+    own = [key for key in _settings(rows) if key in tuned(run) and key not in differ]
+    made, held = [], Conditions(run, str(rows["measure"].iloc[0]))
+    for name, group in rows.groupby(conditions(rows, ["normalizer", *differ]), sort=False):
+        cells = tuple(_cell(row, run) | {"held": held.own(str(row["id"]))} for row in records(group))
+        normalizer = str(group["normalizer"].iloc[0])
+        made.append(Condition(str(name), normalizer, _told(group, ["normalizer", *differ, *own]), cells))
+    return made
 
 
 def _note(rows: pd.DataFrame) -> str:

@@ -59,7 +59,7 @@ class Mark:
     @property
     def speeds(self) -> tuple[float, float] | None:
         """The ends of what the time scatters, as throughput, or None."""
-        if self.time.low is None or self.time.high is None:
+        if not self.time.low or not self.time.high:  # a time of 0 has no throughput
             return None
         return 1 / self.time.high, 1 / self.time.low
 

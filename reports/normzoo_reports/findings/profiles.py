@@ -33,14 +33,14 @@ class Profile:
         title: what of.
         told: what stands behind it, in words.
         heads: the heads of the table's columns.
-        rows: by panel, for each normalizer its name and its numbers.
+        rows: by panel, for each normalizer its name and its numbers, each with a cell behind it.
 
     """
 
     title: str
     told: tuple[str, ...]
     heads: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[tuple[str, tuple[str, ...]], ...]], ...]
+    rows: tuple[tuple[str, tuple[tuple[str, tuple[tuple[str, str], ...]], ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -76,20 +76,21 @@ def times(run: Run, table: pd.DataFrame) -> list[Times]:
 
 def _times(name: str, rows: pd.DataFrame) -> list[Times]:
     """Give one profile, or none where no direction has enough layers."""
-    told, ratios = list[str](), dict[str, dict[str, Floats]]()
+    told, ratios, cells = list[str](), dict[str, dict[str, Floats]](), dict[str, pd.DataFrame]()
     for direction, part in rows.groupby("direction", sort=False):
-        whole = _layers(part)
+        whole, ids = _layers(part)
         kept = without_gaps(whole)
         kept = kept[np.isfinite(kept.to_numpy(dtype=float)).any(axis=1)]  # where nobody is left there is no fastest
         if len(kept) >= LAYERS and kept.shape[1] > 1:
             found = to_best(kept.to_numpy(dtype=float))
             ratios[str(direction)] = {str(one): found[:, place] for place, one in enumerate(kept)}
+            cells[str(direction)] = ids.loc[kept.index]
             told.append(f"{direction}: {_rests_on(part, kept)}. {left_out(whole, kept)}".rstrip())
     if not ratios:
         return []
     factors = _factors(ratios)
     lines = [
-        (direction, tuple((one, _shares(values, factors)) for one, values in own.items()))
+        (direction, tuple((one, _shares(values, factors, cells[direction][one])) for one, values in own.items()))
         for direction, own in ratios.items()
     ]
     heads = (*("fastest" if factor == 1 else f"within {factor:g}×" for factor in factors), "farthest")
@@ -97,15 +98,17 @@ def _times(name: str, rows: pd.DataFrame) -> list[Times]:
     return [Times(f"Layers within a factor of the fastest, {name}", tuple(told), heads, tuple(lines), ratios)]
 
 
-def _layers(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give the times, a row per layer and a column per normalizer; what failed took for ever.
+def _layers(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give the times, a row per layer and a column per normalizer, and the first cell of each.
 
-    Gaps are what has no cell or is not measured yet.
+    What failed took for ever. Gaps are what has no cell or is not measured yet.
     """
     rows = rows.assign(layer=conditions(rows, LAYER), waits=rows["status"].isin(_NOT_YET))
-    cells = rows.groupby(["layer", "normalizer"], sort=False).agg({_METRIC: "mean", "waits": "any"})
+    cells = rows.groupby(["layer", "normalizer"], sort=False).agg({_METRIC: "mean", "waits": "any", "id": "first"})
     cells.loc[cells[_METRIC].isna() & ~cells["waits"], _METRIC] = math.inf
-    return cells[_METRIC].unstack().reindex(index=rows["layer"].unique(), columns=rows["normalizer"].unique())
+    layers, normalizers = rows["layer"].unique(), rows["normalizer"].unique()
+    times, ids = (cells[key].unstack().reindex(index=layers, columns=normalizers) for key in (_METRIC, "id"))
+    return times, ids
 
 
 def _rests_on(rows: pd.DataFrame, layers: pd.DataFrame) -> str:
@@ -123,6 +126,8 @@ def _factors(ratios: dict[str, dict[str, Floats]]) -> tuple[float, ...]:
     return tuple(factor for before, factor in zip((0, 0, *_FACTORS[1:]), _FACTORS, strict=False) if before < largest)
 
 
-def _shares(ratios: Floats, factors: tuple[float, ...]) -> tuple[str, ...]:
+def _shares(ratios: Floats, factors: tuple[float, ...], cells: pd.Series) -> tuple[tuple[str, str], ...]:
+    """Give the numbers of a row: shares lead to the layer on which it does best, the farthest ratio to its own."""
+    best, worst = str(cells.iloc[ratios.argmin()]), str(cells.iloc[ratios.argmax()])
     farthest = f"{ratios.max():.2f}×" if np.isfinite(ratios).all() else "failed"
-    return (*(f"{within(ratios, factor)} of {len(ratios)}" for factor in factors), farthest)
+    return (*((f"{within(ratios, factor)} of {len(ratios)}", best) for factor in factors), (farthest, worst))

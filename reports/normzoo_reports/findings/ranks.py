@@ -27,7 +27,8 @@ class Ranking:
         condition: the settings that vary within data sets, in words.
         ranks: the average ranks, and what the tests say.
         blocks: what was ranked within: the data sets, or pairs of data set and model.
-        rows: for each normalizer its name, its average rank, and in each block its accuracy and its rank.
+        rows: for each normalizer its name, its average rank, and in each block its accuracy, its rank and the first
+            of its cells.
         told: what stands behind the ranks and what follows, in words.
         cells: by normalizer, the first of its cells.
 
@@ -36,7 +37,7 @@ class Ranking:
     condition: str
     ranks: Ranks
     blocks: tuple[str, ...]
-    rows: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]
+    rows: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...]
     told: tuple[str, ...]
     cells: dict[str, str]
 
@@ -68,17 +69,19 @@ def _ranking(name: str, rows: pd.DataFrame, metric: str) -> Ranking | None:
     if kept.shape[1] < _NORMALIZERS or datasets < _DATASETS:
         return None
     found, by_block = rank(kept), places(kept)
+    first = counted.groupby(["normalizer", "block"])["id"].first()
     lines = tuple(
-        (one, f"{average:.2f}", _places(metric, kept[one], by_block[one]))
+        (one, f"{average:.2f}", _places(metric, kept[one], by_block[one], first[one]))
         for one, average in zip(found.names, found.average, strict=True)
     )
     told = (_rests_on(counted, found.blocks, datasets), _tested(found, datasets), left_out(means, kept))
-    cells = dict(zip(counted["normalizer"], counted["id"].astype(str), strict=True))
+    cells = {one: str(first[one, kept.index[0]]) for one in found.names}
     return Ranking(name, found, tuple(map(str, kept.index)), lines, tuple(filter(None, told)), cells)
 
 
-def _places(metric: str, values: pd.Series, ranks: pd.Series) -> tuple[tuple[str, str], ...]:
-    return tuple((words.show(metric, value), f"{place:g}") for value, place in zip(values, ranks, strict=True))
+def _places(metric: str, values: pd.Series, ranks: pd.Series, cells: pd.Series) -> tuple[tuple[str, str, str], ...]:
+    told = zip(values, ranks, cells[values.index], strict=True)
+    return tuple((words.show(metric, value), f"{place:g}", str(cell)) for value, place, cell in told)
 
 
 def _rests_on(rows: pd.DataFrame, blocks: int, datasets: int) -> str:

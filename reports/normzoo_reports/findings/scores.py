@@ -82,7 +82,10 @@ def accuracies(run: Run, table: pd.DataFrame) -> Scores | None:
         left_out(counts, kept),
         _WAY if what == _ABOVE else "",
     ]
-    return _scores(what, {str(one): whole[one].to_numpy(dtype=float) for one in kept}, tuple(filter(None, told)))
+    counted = rows[rows["seed"].isin(whole.index) & rows["condition"].isin(kept.index)]
+    best = counted.set_index("id").groupby("normalizer")["score"].idxmax()  # a run that every share above 0 counts
+    runs = {str(one): whole[one].to_numpy(dtype=float) for one in kept}
+    return _scores(what, runs, tuple(filter(None, told)), {one: str(best[one]) for one in runs})
 
 
 def _score(rows: pd.DataFrame, metric: str) -> pd.Series | None:
@@ -95,14 +98,16 @@ def _score(rows: pd.DataFrame, metric: str) -> pd.Series | None:
     return rows[metric] if chance.nunique() == 1 else ((rows[metric] - chance) / (1 - chance)).rename("way")
 
 
-def _scores(what: str, runs: dict[str, Floats], told: tuple[str, ...]) -> Scores:
-    """Make curves of runs, [seeds, conditions] for each normalizer."""
+def _scores(what: str, runs: dict[str, Floats], told: tuple[str, ...], best: dict[str, str]) -> Scores:
+    """Make curves of runs, [seeds, conditions] for each normalizer, the numbers of each with its best run."""
     every = np.stack(list(runs.values()))
     lowest, highest = float(every.min()), float(every.max())
     levels = np.linspace(lowest - max(0.02 * (highest - lowest), 1e-3), highest, _POINTS)
     curves = {name: (above(values, levels), *band(values, levels)) for name, values in runs.items()}
     marks = _marks(lowest, highest)
-    lines = tuple((name, tuple(map(_percent, above(values, marks)))) for name, values in runs.items())
+    lines = tuple(
+        (name, tuple((_percent(share), best[name]) for share in above(values, marks))) for name, values in runs.items()
+    )
     heads = tuple(f"above {100 * mark:g} %".replace("-", "−") for mark in marks)
     return Scores(f"Runs above a level of {what}", told, heads, (("", lines),), what, levels, curves)
 
@@ -113,5 +118,5 @@ def _percent(share: float) -> str:
 
 def _marks(lowest: float, highest: float) -> Floats:
     """Give round levels from just below the lowest value to below the highest, at most 8."""
-    step = next((one for one in _STEPS if (highest - lowest) / one <= _COLUMNS - 1), _STEPS[-1])
+    step = next((one for one in _STEPS if (highest - lowest) / one <= _COLUMNS - 1), (highest - lowest) / _COLUMNS)
     return np.round(np.arange(math.floor(lowest / step), math.ceil(highest / step)) * step, 6)

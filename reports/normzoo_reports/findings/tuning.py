@@ -21,11 +21,12 @@ from normzoo_suites.values import Value
 
 @dataclass(frozen=True)
 class Score:
-    """What one combination scored, or why it has no score."""
+    """What one combination scored, or why it has no score, and its trials."""
 
     text: str
     chosen: bool
     notes: tuple[str, ...]
+    cells: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _tried(one: _Condition, run: Run, select: Select, points: list[dict[str, Val
         state = f"not chosen yet: {done} of {words.count(len(one.trials), 'trial')} measured"
         return Tried(normalizer, one.name, (), state)
     scores = tuple(
-        _score(one.choice, point, score, [run.records[trial.id] for trial in _trials_of(one, point)], select)
+        _score(one.choice, point, score, {trial.id: run.records[trial.id] for trial in _trials_of(one, point)}, select)
         for point, score in one.choice.scores
     )
     return Tried(normalizer, one.name, scores, "")
@@ -179,12 +180,12 @@ def _trials_of(one: _Condition, point: Mapping[str, Value]) -> list[Cell]:
 
 
 def _score(
-    choice: Choice, point: dict[str, Value], score: float | None, records: list[Record], select: Select
+    choice: Choice, point: dict[str, Value], score: float | None, records: dict[str, Record], select: Select
 ) -> Score:
-    statuses = Counter(str(record.status) for record in records)
+    statuses = Counter(str(record.status) for record in records.values())
     if score is None:
         lost = [f"{status} ({n})" if n > 1 else status for status, n in statuses.items() if status != "ok"]
-        return Score(", ".join(lost) or "no value", chosen=False, notes=())
+        return Score(", ".join(lost) or "no value", chosen=False, notes=(), cells=tuple(records))
     chosen = point == choice.chosen
     notes = ["chosen"] if chosen else []
     alone = len(point) == 1
@@ -193,7 +194,7 @@ def _score(
     notes += [f"{statuses['diverged']} diverged, counted as chance"] if statuses["diverged"] else []
     # choices are by what is higher the better, and a loss counts with its sign turned
     value = -score if select.metric == "validation_loss" else score
-    return Score(words.show(select.metric, value), chosen, tuple(notes))
+    return Score(words.show(select.metric, value), chosen, tuple(notes), tuple(records))
 
 
 def _edges(found: list[_Condition], select: Select) -> list[str]:

@@ -15,8 +15,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from normzoo_reports import words
-from normzoo_reports.load import MEASURED, named_replicate, records, settings_of, varying
-from normzoo_reports.plain import plain
+from normzoo_reports.load import MEASURED, load_trials, named_replicate, records, settings_of, varying
+from normzoo_reports.plain import plain, printed
 from normzoo_suites import Record, Run
 
 DETAILS_UP_TO = 500
@@ -88,14 +88,27 @@ def detailed(run: Run) -> bool:
 def island(run: Run, table: pd.DataFrame, known: Filters) -> Markup:
     """Give the script's data as JSON that can stand in a page."""
     rows = records(table[table["status"] != "waiting"]) if detailed(run) else []
+    trials = records(load_trials(run)) if detailed(run) and run.trials else []
+    cells, tried = ({str(row["id"]): _details(row, run, known) for row in own} for own in (rows, trials))
     data = {
         "keys": [one.key for one in known.settings],
         "conditions": known.conditions,
-        "cells": {str(row["id"]): _details(row, run, known) for row in rows},
+        "cells": cells,
+        "trials": tried,
+        "logs": _logs([*cells.values(), *tried.values()]),
     }
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     # nothing in a record may end the element that it stands in
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _logs(every: Iterable[dict[str, Any]]) -> list[str]:
+    """Take the logs out of details, and leave their numbers there: what was measured together has one log."""
+    numbers: dict[str, int] = {}
+    for told in every:
+        if "log" in told:
+            told["log"] = numbers.setdefault(told["log"], len(numbers))
+    return list(numbers)
 
 
 def _details(row: dict[str, Any], run: Run, known: Filters) -> dict[str, Any]:
@@ -103,7 +116,7 @@ def _details(row: dict[str, Any], run: Run, known: Filters) -> dict[str, Any]:
     found = {
         "normalizer": str(row["normalizer"]),
         "name": named_replicate(row),
-        "of": known.numbers[str(row["id"])],
+        "of": known.numbers.get(str(row["id"])),  # a trial is of no condition of the page
     }
     return found | (_of_record(record) if record is not None else {})
 
@@ -115,6 +128,7 @@ def _of_record(record: Record) -> dict[str, Any]:
         "data": plain(record.data_fingerprint),
         "split": plain(str(record.split.get("manifest", ""))),
         "reason": plain(record.reason) if record.status not in MEASURED else "",
+        "log": printed(record.log),
         "series": {plain(name): _rounded(values) for name, values in record.series.items()},
         "samples": {plain(name): _rounded(values) for name, values in record.samples.items()},
     }

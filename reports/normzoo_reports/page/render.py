@@ -15,7 +15,7 @@ from normzoo_reports.drawing.roofline import rooflines
 from normzoo_reports.findings import protocol, speed
 from normzoo_reports.findings.benchmarks import Session
 from normzoo_reports.findings.cards import cards
-from normzoo_reports.findings.cells import again
+from normzoo_reports.findings.cells import again, tried
 from normzoo_reports.findings.environments import differing, environments
 from normzoo_reports.findings.problems import problems
 from normzoo_reports.findings.readings import Readings, explained, readings, streams
@@ -67,7 +67,7 @@ def render(run: Run, sessions: Sequence[Session] = ()) -> str:
         "differing": differing(found),
         "measures": set(table["measure"]),
         "ranks": protocol.ranks(run),
-        "again": again(run, table, detailed(run)),
+        "again": again(run, table, detailed(run)) + tried(run, detailed(run)),
         "detailed": detailed(run),
         "script": script(),
         "filters": (known := filters(table, tuned(run))),

@@ -30,7 +30,9 @@ function applyFilters() {
   document.body.classList.toggle("narrowed", narrowed);
   all("main table").forEach(filterTable);
   for (const part of all("main [data-metric]")) part.hidden = Boolean(chosen.metric) && !part.dataset.metric.split(" ").includes(chosen.metric);
-  for (const group of all("details[data-of]")) group.hidden = !fitsAny(group) || !seen(group);
+  // a trial is of no condition
+  for (const group of all("details[data-normalizer]")) group.hidden = !seen(group) || ("of" in group.dataset && !fitsAny(group));
+  hideEmptyParts(all(".part"));
   for (const series of all("[data-series]")) series.style.display = chosen.hidden.has(series.dataset.series) ? "none" : "";
   for (const mark of all("[data-cell]")) {
     const cell = data.cells[mark.dataset.cell];
@@ -38,6 +40,14 @@ function applyFilters() {
   }
   tellFilters();
   document.dispatchEvent(new Event("filtered"));
+}
+
+function hideEmptyParts(parts) {
+  for (const part of parts) part.hidden = false;
+  for (const part of parts) {
+    const rows = all("tbody tr", part);
+    part.hidden = rows.length > 0 && rows.every((row) => row.closest("[hidden]"));
+  }
 }
 
 function tellFilters() {
