@@ -18,8 +18,10 @@ from normzoo_suites.record import Status
 from normzoo_suites.tune import Tune
 
 if TYPE_CHECKING:  # these import torch, which `status` must not
+    from normzoo_bench.again import Reproduced
     from normzoo_bench.cleaning import Cleaned
     from normzoo_bench.contracts import Checked
+    from normzoo_bench.cost.afterwards import Took
     from normzoo_bench.diagnosis import Finding
     from normzoo_bench.planner import Plan
     from normzoo_bench.running.runner import RunResult
@@ -131,6 +133,42 @@ def run(
     return run_plan(made, folder, Options(jobs, timeout, frozenset(retry), together, tries, fail_fast))
 
 
+def reproduce(
+    run: str | Path,
+    cell: str,
+    *,
+    load: Sequence[str | Path] = (),
+    data: str | Path | None = None,
+    anyway: bool = False,
+    out: str | Path | None = None,
+    timeout: float = 1800.0,
+) -> Reproduced:
+    """Measure one cell of a run again in the same way, and hold the new numbers against those that the run has stored.
+
+    The run stays as it is.
+
+    Args:
+        run: the run folder.
+        cell: the beginning of the cell's id.
+        load: Python files with normalizers; the one that a record names is not loaded by itself.
+        data: where the data set lies, where it is a folder that the recorded command does not lead to from here.
+        anyway: measure although the normalizer's source or the data have changed since.
+        out: a run folder of its own that keeps the new record.
+        timeout: seconds after which it is killed.
+
+    Raises:
+        UsageError, SuiteError, PluginError: when it cannot be measured again; nothing is measured then.
+
+    """
+    from normzoo_bench.reproducing import Asked, measure_again
+
+    if not timeout > 0:
+        raise UsageError(f"timeout must be above 0, got {timeout}")
+    where = None if data is None else str(data)
+    kept = None if out is None else Path(out)
+    return measure_again(Asked(Path(run), cell, tuple(map(str, load)), where, anyway, kept, timeout))
+
+
 def default_folder(suite: str, cell: str | None = None) -> Path:
     """Give the run folder of a suite, and of one cell measured by itself."""
     return Path("runs") / (f"{suite}-{cell}" if cell else suite)
@@ -178,6 +216,7 @@ class RunStatus:
         unreadable: by file name, what is wrong with a record.
         seconds: the measured cells' time, added up.
         command: the command line that goes on with it.
+        took: what its cells were estimated to take when they were begun, and took; None where nothing was estimated.
 
     """
 
@@ -191,6 +230,7 @@ class RunStatus:
     command: str
     trials: tuple[int, int] = (0, 0)
     waiting: int = 0
+    took: Took | None = None
 
 
 def status(run: str | Path) -> RunStatus:
@@ -200,6 +240,8 @@ def status(run: str | Path) -> RunStatus:
         SuiteError: when it is no run folder.
 
     """
+    from normzoo_bench.cost.afterwards import took
+
     found = read_run(run)
     statuses: Counter[str] = Counter()
     faults: Counter[str] = Counter()
@@ -226,6 +268,7 @@ def status(run: str | Path) -> RunStatus:
         found.command,
         (len(trials), sum(trial.id in found.records for trial in trials)),
         found.waiting,
+        took(found),
     )
 
 

@@ -7,27 +7,25 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.table import Table
 
+from normzoo_bench.cost.estimate import Estimate, Row
+from normzoo_bench.cost.knowledge import Basis
+from normzoo_bench.planned import Planned
 from normzoo_bench.planner import Plan
-from normzoo_bench.running.store import Store
-from normzoo_bench.running.worker import TIMED
-from normzoo_bench.terminal import table, tuning_text
+from normzoo_bench.terminal import duration, share, table, tuning_text
 from normzoo_suites import Cell, Record
 from normzoo_suites.claims import seeds_needed
 
 
-def print_plan(console: Console, plan: Plan, store: Store, jobs: int, cells: bool) -> None:
+def print_plan(console: Console, found: Planned, cells: bool) -> None:
     """Show what a run would do, what it would skip and why, and how long it may take; with ``cells`` every cell."""
-    known, _ = store.finished(plan, frozenset(), plan.trials)
-    plan = plan.tuned(known)
-    _print_tuning(console, plan, known)
-    finished, unreadable = store.finished(plan, frozenset())
-    _print_counts(console, plan, finished)
-    for name in unreadable:
+    _print_tuning(console, found.plan, found.trials)
+    _print_counts(console, found.plan, found.finished)
+    for name in found.unreadable:
         _print_line(console, f"  {name} cannot be read and is measured again")
-    _print_seeds(console, plan)
-    _print_time(console, plan, finished | known, jobs)
+    _print_seeds(console, found.plan)
+    _print_time(console, found.estimate)
     if cells:
-        _print_whole(console, _cells(plan, finished | known))
+        _print_whole(console, _cells(found))
 
 
 def _print_tuning(console: Console, plan: Plan, known: Mapping[str, Record]) -> None:
@@ -70,29 +68,38 @@ def _print_seeds(console: Console, plan: Plan) -> None:
             _print_line(console, f"{what} cannot decide any of {len(plan.suite.claims)} claims; {needed} can")
 
 
-def _print_time(console: Console, plan: Plan, finished: Mapping[str, Record], jobs: int) -> None:
-    """Estimate the time that is left by the cells that are done, measure by measure."""
-    own = plan.part([*plan.trials, *plan.cells])
-    to_do = [cell for cell in plan.to_do(own) if cell.id not in finished]
-    measures = [cell.measure for cell in to_do] + ["accuracy"] * plan.waiting
-    times = {one: [record.seconds for record in finished.values() if record.measure == one] for one in measures}
-    # what is timed runs alone
-    left = [sum(times[one]) / len(times[one]) / (1 if one in TIMED else jobs) for one in measures if times[one]]
-    if measures and len(left) == len(measures):
-        _print_line(console, f"about {sum(left):.0f} s with {jobs} workers, by the cells done so far")
-    elif measures:
-        _print_line(console, "no estimate of the time: no such cell was measured in this folder yet")
+def _print_time(console: Console, found: Estimate) -> None:
+    """Say how long it may take, by what, and how sure that is."""
+    if not found.rows:
+        return
+    if found.shares:
+        workers = f"{found.jobs} worker{'' if found.jobs == 1 else 's'}"
+        _print_line(console, f"about {duration(found.seconds)} with {workers}")
+        rows = [(r.device, r.measure, r.cells, duration(r.seconds), _sureness(r)) for r in found.rows]
+        columns = ("device", "measure", "cells", "worker time", "by")
+        _print_whole(console, table("", columns, rows, right=("cells", "worker time")))
+    if found.without:
+        what = "1 cell has" if found.without == 1 else f"{found.without} cells have"
+        _print_line(console, f"{what} no estimate of the time: no such record yet; --probe measures a little of each")
 
 
-def _cells(plan: Plan, finished: Mapping[str, Record]) -> Table:
-    rows = [(cell.id, cell.measure, _state(cell, finished), _told(cell)) for cell in (*plan.trials, *plan.cells)]
+def _sureness(row: Row) -> str:
+    told = [f"{basis.words} ×{basis.cells}: {_errors(basis)}" for basis in row.bases]
+    return "; ".join([*told, *([f"no such record yet ×{row.without}"] if row.without else [])])
+
+
+def _errors(basis: Basis) -> str:
+    """Say how far off predictions were by this, training by training, where that can be said."""
+    if basis.low is None or basis.high is None:
+        return "not held against records yet"
+    off = f"{share(basis.low)} to {share(basis.high)}" if basis.checked > 1 else share(basis.low)
+    return f"off by {off} on {basis.checked} that are known"
+
+
+def _cells(found: Planned) -> Table:
+    every = (*found.plan.trials, *found.plan.cells)
+    rows = [(cell.id, cell.measure, found.state(cell), _told(cell)) for cell in every]
     return table("", ["id", "measure", "state", "settings"], rows)
-
-
-def _state(cell: Cell, finished: Mapping[str, Record]) -> str:
-    if cell.same_as:
-        return f"same as {cell.same_as}"
-    return "skipped" if cell.skip else finished[cell.id].status if cell.id in finished else "to do"
 
 
 def _told(cell: Cell) -> str:

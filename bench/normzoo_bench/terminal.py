@@ -14,6 +14,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from normzoo import Card
     from normzoo_bench.commands import RunStatus
+    from normzoo_bench.cost.afterwards import Took
     from normzoo_reports import Estimate, Pivot, Summary
     from normzoo_reports.results import Overview
     from normzoo_reports.verdict import Verdict
@@ -151,12 +152,41 @@ def print_status(console: Console, found: RunStatus) -> None:
     if found.trials[0]:
         console.print(f"tuned by {found.trials[0]} trials, {found.trials[1]} of them done", highlight=False)
     console.print(f"measured for {found.seconds:.0f} s of worker time", highlight=False)
+    if found.took is not None:
+        console.print(took_text(found.took), highlight=False, soft_wrap=True)
     for reason, count in found.faults.items():
         console.print(f"  ×{count} {reason}", markup=False, highlight=False)
     for name, reason in found.unreadable.items():
         console.print(f"  {name}: {reason}", markup=False, highlight=False)
     if found.to_do:
         console.print(f"go on with: {found.command}", markup=False, highlight=False)
+
+
+def duration(seconds: float) -> str:
+    """Spell a time in the unit that suits it.
+
+    >>> duration(0.25), duration(75), duration(750), duration(9000), duration(432000)
+    ('0.2 s', '75 s', '12 min', '2.5 h', '5.0 days')
+    """
+    for unit, size, most in (("s", 1, 100), ("min", 60, 100 * 60), ("h", 3600, 48 * 3600)):
+        if seconds < most:
+            amount = seconds / size
+            return f"{amount:.1f} {unit}" if amount < 9.95 else f"{amount:.0f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
+def share(error: float) -> str:
+    """Spell a relative error, such as +17 %; a real minus where it is below 0."""
+    return f"{error:+.0%}".replace("-", "−").replace("%", " %")
+
+
+def took_text(found: Took) -> str:
+    """Say what was estimated, and what it took."""
+    cells = "1 cell that had an estimate" if found.cells == 1 else f"{found.cells} cells that had an estimate"
+    return (
+        f"estimated {duration(found.estimated)}, took {duration(found.took)} ({share(found.error)}) of worker time: "
+        f"{cells}"
+    )
 
 
 def _pivot(console: Console, pivot: Pivot) -> Table:

@@ -166,7 +166,7 @@ def test_into_a_pipe_every_cell_is_one_whole_line(run_cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     long = "batch_renorm(average=cumulative, d_max=5, momentum=0.01, r_max=3, warmup_steps=123)"
     _, out, _ = run_cli("plan", "quick", "--seeds", 1, "--normalizers", long, "--cells")
-    lines = [line for line in out.splitlines() if "measure" not in line and "accuracy " in line]
+    lines = [line for line in out.splitlines() if "dataset=digits" in line]
     assert len(lines) == 4
     for line in lines:
         assert re.match(r"[0-9a-f]{16}  accuracy +to do", line)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from normzoo_bench.cli.app import (
     CellId,
     Device,
+    Json,
     Load,
     Normalizers,
     Repeats,
@@ -24,9 +26,15 @@ from normzoo_bench.cli.app import (
     app,
     err_console,
     out_console,
+    print_json,
 )
 from normzoo_bench.cli.asked import asked_for
 from normzoo_bench.cli.zoo import hold
+
+if TYPE_CHECKING:
+    from normzoo_bench.cost.probe import Probed
+    from normzoo_bench.cost.work import Work
+    from normzoo_bench.planner import Plan
 
 
 @app.command()
@@ -43,17 +51,53 @@ def plan(
     shard: Shard = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; runs/SUITE unless told.")] = None,
     cells: Annotated[bool, typer.Option("--cells", help="List every cell with its id.")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Worker processes that the time is estimated for.")] = None,
+    from_: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="A run folder whose records tell how long things take, besides those beside RUN."),
+    ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Measure a little of every kind of cell that no record tells the time of.")
+    ] = False,
+    within: Annotated[str, typer.Option(help="The longest that the probe may take, such as 90s or 5m.")] = "60s",
+    as_json: Json = False,
 ) -> None:
-    """Show what a run would measure, what it would skip and why."""
+    """Show what a run would measure, what it would skip and why, and how long it may take."""
     from normzoo_bench.commands import default_folder
     from normzoo_bench.commands import plan as make
+    from normzoo_bench.cost.past import named
     from normzoo_bench.plan_table import print_plan
-    from normzoo_bench.running.pool import default_jobs
+    from normzoo_bench.planned import look
     from normzoo_bench.running.store import Store
 
     made = make(suite, out=out, **asked_for(settings, normalizers, seeds, repeats, device, load, cell, tune, shard))
     store = Store(out or default_folder(made.suite.name, cell))
-    print_plan(out_console, made, store, default_jobs(made.cells), cells)
+    found = look(made, store, jobs, named(from_ or ()), _prober(within) if probe else None)
+    if as_json:
+        print_json(found.to_json(cells))
+    else:
+        print_plan(out_console, found, cells)
+
+
+def _prober(within: str) -> Callable[[Plan, Sequence[Work]], Probed]:
+    """Give what probes, and says on the screen what it does."""
+    from normzoo_bench.cost.probe import probe
+
+    limit = seconds("--within", within)
+
+    def announce(kinds: int) -> None:
+        what = f"{kinds} kind{'' if kinds == 1 else 's'} of cell"
+        err_console.print(f"probing {what}, one after the other, for {within} at most", markup=False)
+
+    def measure(plan: Plan, work: Sequence[Work]) -> Probed:
+        found = probe(plan, work, limit, announce)
+        for fault in found.faults:
+            err_console.print(f"no probe of {fault}", style="yellow", markup=False)
+        if found.left:
+            err_console.print(f"{found.left} more did not fit into {within}; --within gives it more", markup=False)
+        return found
+
+    return measure
 
 
 @app.command()
@@ -88,9 +132,11 @@ def run(
     What was measured already is not measured again.
     """
     from normzoo_bench.commands import run as measure
-    from normzoo_bench.terminal import print_findings, print_summary
+    from normzoo_bench.cost.afterwards import took
+    from normzoo_bench.terminal import print_findings, print_summary, took_text
     from normzoo_reports import report as render
     from normzoo_reports import summary
+    from normzoo_suites import read_run
 
     # a cluster's or a shell's polite kill is the same as Ctrl-C
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -100,7 +146,7 @@ def run(
         suite,
         out=out,
         jobs=jobs,
-        timeout=_seconds(timeout),
+        timeout=seconds("--timeout", timeout),
         retry=statuses,
         together=together,
         tries=tries,
@@ -119,6 +165,8 @@ def run(
     out_console.print(
         f"\n{result.measured} cells measured, {result.resumed} had been; all ended: {ended}", markup=False
     )
+    if result.measured and (compared := took(read_run(result.folder), own=True)) is not None:
+        out_console.print(took_text(compared), markup=False, soft_wrap=True)
     kept = True
     if check and result.statuses:
         found = hold([], result.folder, None)  # what --load names is loaded by now
@@ -137,10 +185,11 @@ def status(run: RunFolder, load: Load = None) -> None:
     print_status(out_console, look(run))
 
 
-def _seconds(text: str) -> float:
+def seconds(option: str, text: str) -> float:
+    """Read a time such as 90s, 30m or 2h; raises UsageError, which calls it by its option."""
     from normzoo_bench.errors import UsageError
 
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
     if not match or float(match[1]) <= 0:
-        raise UsageError(f"--timeout takes a time such as 90s, 30m or 2h, got {text!r}")
+        raise UsageError(f"{option} takes a time such as 90s, 30m or 2h, got {text!r}")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 import normzoo
+from normzoo_bench.cost.remember import remember
 from normzoo_bench.environment import environment
 from normzoo_bench.planner import Plan, source_hash
 from normzoo_bench.processes import machines
@@ -72,6 +73,7 @@ def run_plan(plan: Plan, folder: Path, options: Options | None = None, console: 
     work = _Work(plan, store, options, console)
     failed_fast = False
     try:
+        remember(plan, store, options.retry)
         work.tune()
         work.measure(work.plan.cells)
         work.conclude()

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -264,7 +265,8 @@ def data_fingerprint(plan: Plan, cell: Cell) -> str:
 
 def write_whole(file: Path, text: str) -> None:
     """Write a file by rename, so that a reader, or a power cut, sees the old one or the new one."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    # not by the process's number: another machine that shares the folder may have one of the same
+    partial = file.with_name(f".{file.name}.{uuid.uuid4().int % 10**9}.part")
     try:
         with partial.open("w", encoding="utf-8") as stream:
             stream.write(text)
