@@ -24,6 +24,7 @@ from normzoo_bench.training.capture import Captured
 from normzoo_bench.training.everything import Readings, ReadingsByRank
 from normzoo_bench.training.federated import Federation
 from normzoo_bench.training.feed import Feed, feeds
+from normzoo_bench.training.observe import observer
 from normzoo_bench.training.readings import Reader, freeze
 from normzoo_bench.training.stream import StreamBatches, StreamFeed, stream_feeds
 from normzoo_bench.training.trainer import Batches, ResidentBatches, Training, eager, layout, train
@@ -99,6 +100,7 @@ class Run:
             self.training = Federation(model, self.train, settings)
         else:
             self.training = begin(model, card, _batches(self.train, settings, data.classes), settings)
+        self.training.observer = observer()
         self.branch: Training | Federation | None = None
         if settings.effects != "none":  # what is read afterwards has them too; training draws its own
             parts = ((self.train, "training"), (self.held, settings.evaluate_on))

@@ -95,6 +95,7 @@ def run(
     together: int = 1,
     tries: int = 2,
     fail_fast: bool = False,
+    track: Iterable[str] | str = (),
     **asked: Unpack[Asked],
 ) -> RunResult:
     """Run a suite, or what of it has no record yet, in worker processes.
@@ -108,15 +109,18 @@ def run(
         together: how many seeds of one cell train side by side on a GPU; each gives what it gives alone.
         tries: how often a cell is tried whose worker dies.
         fail_fast: end the run with the first cell that ends without a result.
+        track: who shows the curves of trainings as they go on: ``tensorboard``, ``mlflow``, ``wandb``, or several.
         **asked: the keywords of ``Asked``.
 
     Raises:
         UsageError, SuiteError: for whatever of it cannot be done; nothing is measured then.
 
     """
+    from normzoo_bench import tracking
     from normzoo_bench.running.pool import Options
     from normzoo_bench.running.runner import run_plan
 
+    trackers = tracking.check(split_commas(track) if isinstance(track, str) else track)
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs must be at least 1, got {jobs}")
     for name, value in (("together", together), ("tries", tries)):
@@ -130,7 +134,7 @@ def run(
             raise UsageError(f"unknown status {status_!r} to retry; {suggest(status_, known)}")
     made = plan(suite, out=out, **asked)
     folder = Path(out) if out is not None else default_folder(made.suite.name, made.request.cell)
-    return run_plan(made, folder, Options(jobs, timeout, frozenset(retry), together, tries, fail_fast))
+    return run_plan(made, folder, Options(jobs, timeout, frozenset(retry), together, tries, fail_fast, trackers))
 
 
 def reproduce(

@@ -123,6 +123,9 @@ def run(
         bool, typer.Option("--fail-fast", help="End with the first cell that ends without a result.")
     ] = False,
     together: Annotated[int, typer.Option(help="Seeds of one cell that train side by side on a GPU.")] = 1,
+    track: Annotated[
+        str, typer.Option(help="Curves of trainings as they go on, by tensorboard, mlflow, wandb or several.")
+    ] = "",
     check: Annotated[
         bool, typer.Option("--check", help="Afterwards hold the normalizers to their cards, for the report.")
     ] = False,
@@ -151,6 +154,7 @@ def run(
         together=together,
         tries=tries,
         fail_fast=fail_fast,
+        track=track,
         **asked,
     )
     if result.interrupted:

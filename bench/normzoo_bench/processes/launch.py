@@ -26,6 +26,7 @@ from normzoo_bench.processes.work import ENDED, WORK, Asked, Work, told_file
 from normzoo_bench.result import CannotRun, RankFailed
 from normzoo_bench.running.process import WANTED
 from normzoo_bench.streamed import StreamedSet
+from normzoo_bench.training.observe import observer
 from normzoo_suites import parse_call
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def measure(cells: Sequence[Asked], data: DataSet | StreamedSet | None) -> list[
     file = plugins.file_of(card.factory.__module__)
     with tempfile.TemporaryDirectory(prefix="normzoo-ranks-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        torch.save(Work(tuple(cells), data, card.source_hash), folder / WORK)
+        torch.save(Work(tuple(cells), data, card.source_hash, observer()), folder / WORK)
         load = () if file is None else (str(file),)
         program = ("-m", "normzoo_bench.processes.rank", str(folder), str(os.getpid()), *load)
         run(program, cells[0].ranks, folder)

@@ -44,11 +44,13 @@ def _work(folder: Path, rank: int) -> list[Ended]:
     import torch
 
     from normzoo_bench.processes.training import join
+    from normzoo_bench.training.observe import observed
 
     work = torch.load(folder / WORK, mmap=True, weights_only=False)
     assert isinstance(work, Work)  # for mypy
     _check_source(work.cells[0], work.source_hash)
-    return measure(work.cells, work.data, lambda: join(folder, work.cells[0].device), rank)
+    with observed(None if rank else work.observer):
+        return measure(work.cells, work.data, lambda: join(folder, work.cells[0].device), rank)
 
 
 def _check_source(settings: Asked, planned: str) -> None:

@@ -12,6 +12,7 @@ import torch
 
 import normzoo
 from normzoo import plugins
+from normzoo_bench import tracking
 from normzoo_bench.environment import environment
 from normzoo_bench.planner import Plan, source_hash
 from normzoo_bench.result import Result
@@ -43,6 +44,7 @@ class Options:
         together: how many seeds of one cell train side by side on a GPU.
         tries: how often a cell is tried whose worker dies.
         fail_fast: whether the first cell without a result ends the run.
+        track: the trackers that show the curves.
 
     """
 
@@ -52,6 +54,7 @@ class Options:
     together: int = 1
     tries: int = 2
     fail_fast: bool = False
+    track: tuple[str, ...] = ()
 
 
 def outcomes(
@@ -109,7 +112,7 @@ class _Round:
 
     def _setup(self, number: int, folder: Path) -> Asked:
         gpu = self.gpus[number % len(self.gpus)] if self.gpus else None
-        return Asked(os.getpid(), folder, self.load, gpu)
+        return Asked(os.getpid(), folder, self.load, gpu, tracking.spool())
 
     def _schedule(self) -> Work | None:
         while self.waiting:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from normzoo_bench import tracking
 from normzoo_bench.running import log, reaper
 from normzoo_bench.running.worker import Job, Outcome, describe, run_job
 
@@ -35,6 +36,7 @@ class Asked:
         folder: its own, at the run's workplace.
         load: Python files with normalizers.
         gpu: the only GPU that it sees, as ``CUDA_VISIBLE_DEVICES`` spells it; None for all.
+        spool: where it tells of its trainings' epochs.
 
     """
 
@@ -42,6 +44,7 @@ class Asked:
     folder: Path
     load: tuple[str, ...] = ()
     gpu: str | None = None
+    spool: tracking.Spool = tracking.NOWHERE
 
 
 Work = tuple[Job, str, str]
@@ -61,7 +64,7 @@ def serve(pipe: Connection[list[Outcome] | None, Work], asked: Asked) -> None:
     faulthandler.register(signal.SIGUSR1, all_threads=False)
     prepare(asked.parent, asked.load)
     pipe.send(None)
-    with contextlib.suppress(EOFError, KeyboardInterrupt):
+    with contextlib.suppress(EOFError, KeyboardInterrupt), tracking.spooling(asked.spool):
         while True:
             job, where, source_hash = pipe.recv()
             _answer(pipe, run_job(job, where, source_hash))

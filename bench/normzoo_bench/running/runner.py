@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 import normzoo
+from normzoo_bench import tracking
 from normzoo_bench.cost.remember import remember
 from normzoo_bench.environment import environment
 from normzoo_bench.planner import Plan, source_hash
@@ -74,9 +75,10 @@ def run_plan(plan: Plan, folder: Path, options: Options | None = None, console: 
     failed_fast = False
     try:
         remember(plan, store, options.retry)
-        work.tune()
-        work.measure(work.plan.cells)
-        work.conclude()
+        with tracking.started(options.track, folder, plan, work.warn) as work.tracked:
+            work.tune()
+            work.measure(work.plan.cells)
+            work.conclude()
     except KeyboardInterrupt:
         work.interrupted = True
     except _FailFastError:
@@ -98,6 +100,11 @@ class _Work:
         self.measured, self.resumed, self.interrupted = 0, 0, False
         self.statuses: Counter[str] = Counter()
         self.unreadable: dict[str, str] = {}
+        self.tracked = tracking.Session((), self.warn)
+
+    def warn(self, line: str) -> None:
+        """Say what whoever runs this should know."""
+        self.console.print(line, style="yellow", markup=False, highlight=False)
 
     def tune(self) -> None:
         """Measure the trials that have no record, and tune the plan by all of them."""
@@ -167,6 +174,7 @@ class _Work:
                 record = _record(self.plan, cell, outcome)
                 self.store.write(record)
                 self.store.give_back([cell])
+                self.tracked.ended(record)
                 self.measured += 1
                 self.statuses[record.status] += 1
                 yield record

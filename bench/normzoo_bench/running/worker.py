@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from normzoo_bench import tracking
 from normzoo_bench.result import CannotRun, Diverged, RankFailed, Result
 from normzoo_bench.running.log import without_paths
 from normzoo_suites import Cell, parse_call
@@ -62,7 +63,8 @@ def run_job(job: Job, where: str, source_hash: str) -> list[Outcome]:
     from normzoo_bench.environment import environment
 
     began = time.perf_counter()
-    ended = _attempt(job, where, source_hash)
+    with tracking.begin(job):
+        ended = _attempt(job, where, source_hash)
     seconds = (time.perf_counter() - began) / len(job)
     return [Outcome(*one, environment() | _resolved(cell), seconds) for cell, one in zip(job, ended, strict=True)]
 

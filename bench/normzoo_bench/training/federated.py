@@ -19,6 +19,7 @@ import normzoo
 from normzoo_bench import splits
 from normzoo_bench.seeds import stream
 from normzoo_bench.training.feed import Feed
+from normzoo_bench.training.observe import Observer, tell
 from normzoo_bench.training.optimizer import optimizer
 from normzoo_bench.training.trainer import ResidentBatches, Training, eager, train
 from normzoo_suites import parse_call
@@ -33,10 +34,12 @@ class Federation:
         ranks: by rank, the training of its own copy.
         series: by name, a number per epoch that has ended, the mean over samples of all ranks.
         diverged: whether a rank's mean loss of an epoch was not finite.
+        observer: is told of the epochs of every round that has ended, but for one that went wrong.
 
     """
 
     average = None  # `ema` is of steps, and there is none across rounds
+    observer: Observer | None = None
 
     def __init__(self, model: nn.Module, feed: Feed, settings: AccuracySettings) -> None:
         self.model, self.settings = model.train(), settings
@@ -73,6 +76,7 @@ class Federation:
         Zhong et al. 2023 (arXiv:2303.06530): what has been averaged so far is frozen; weights and biases are not.
         """
         branch = copy.copy(self)
+        branch.observer = None
         branch.model, branch.series = copy.deepcopy(self.model), copy.deepcopy(self.series)
         branch.ranks = [rank.branch() for rank in self.ranks]
         factory = normzoo.card(parse_call(self.settings.normalizer).name).factory
@@ -89,6 +93,8 @@ class Federation:
             own = [rank.series[name][start:] for rank in self.ranks]
             ended = min(map(len, own))
             values += np.average([one[:ended] for one in own], axis=0, weights=self.shares).tolist()
+        last = len(self.series["train_loss"]) - self.diverged
+        tell(self.observer, self.settings.seed, self.series, range(start, last))
 
     @torch.no_grad()
     def _send(self, model: nn.Module) -> None:

@@ -17,6 +17,7 @@ from normzoo_bench import splits
 from normzoo_bench.seeds import stream
 from normzoo_bench.training.augment import augmentation
 from normzoo_bench.training.feed import Feed
+from normzoo_bench.training.observe import Observer, tell
 from normzoo_bench.training.optimizer import optimizer, rates
 from normzoo_suites.settings import AccuracySettings
 
@@ -90,8 +91,11 @@ class Training:
         model: the model, in training mode.
         series: by name, a number per epoch that has ended.
         diverged: whether an epoch's mean loss was not finite.
+        observer: is told of every epoch that has ended well.
 
     """
+
+    observer: Observer | None = None
 
     def __init__(self, model: nn.Module, batches: Batches, settings: AccuracySettings) -> None:
         self.model, self.batches, self.settings = model.train(), batches, settings
@@ -151,6 +155,8 @@ class Training:
         self.series["train_loss"].append(self.loss_sum.item() / self.batches.steps)
         self.series["train_accuracy"].append(self.hits.item() / count)
         self.diverged = self.diverged or not math.isfinite(self.series["train_loss"][-1])
+        ended = len(self.series["train_loss"])
+        tell(self.observer, self.settings.seed, self.series, () if self.diverged else (ended - 1,))
 
     def branch(self) -> Training:
         """Give a training that goes on from here by itself; the images are shared."""
@@ -158,7 +164,7 @@ class Training:
         if isinstance(self.batches, ResidentBatches):
             shared[id(self.batches.feed)] = self.batches.feed  # type: ignore[assignment]  # deepcopy's memo takes any
         branch = copy.deepcopy(self, shared)
-        branch.average = None
+        branch.average = branch.observer = None
         return branch
 
 
