@@ -184,8 +184,15 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_only_reads_records_imports_neither_torch_nor_timm(run_folder: Path, tmp_path: Path) -> None:
-    run, table, site = str(run_folder), str(tmp_path / "a.parquet"), str(tmp_path / "site")
-    for words in (["--help"], ["status", run], ["report", run], ["export", run, table], ["publish", run, "--to", site]):
+    run, table, site, joined = map(str, (run_folder, tmp_path / "a.parquet", tmp_path / "site", tmp_path / "joined"))
+    for words in (
+        ["--help"],
+        ["status", run],
+        ["report", run],
+        ["export", run, table],
+        ["publish", run, "--to", site],
+        ["merge", run, "--to", joined],
+    ):
         done = normzoo(*words, flags=("-X", "importtime"))
         assert done.returncode == 0, done.stderr[-2000:]
         seen = set(re.findall(r"\|\s+(\w+)", done.stderr))

@@ -6,7 +6,7 @@
 
 from typing import Any
 
-__all__ = ["UsageError", "check", "clean", "doctor", "env", "plan", "reproduce", "run", "status"]
+__all__ = ["UsageError", "check", "clean", "doctor", "env", "merge", "plan", "reproduce", "run", "status"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from normzoo_suites.errors import NewerSchemaError
 SETTLED_S = 600.0
 """A half-written file that was younger may be another process's, also on another machine, that is writing it now."""
 
-_PARTIAL = re.compile(r"\..+\.\d+\.part")  # as ``running.store.write_whole`` and the reports write
+_PARTIAL = re.compile(r"\..+\.\d+\.part")  # as ``files.write_whole`` and the reports write
 _RECORD = re.compile(r"[0-9a-f]{16}\.json")
 _CACHED = re.compile(r"[0-9a-f]{16}(\.pt|\.fingerprint|\.\d+\.part)")
 

@@ -17,12 +17,13 @@ from normzoo_suites.errors import suggest
 from normzoo_suites.record import Status
 from normzoo_suites.tune import Tune
 
-if TYPE_CHECKING:  # these import torch, which `status` must not
+if TYPE_CHECKING:  # most of these import torch, which `status` must not
     from normzoo_bench.again import Reproduced
     from normzoo_bench.cleaning import Cleaned
     from normzoo_bench.contracts import Checked
     from normzoo_bench.cost.afterwards import Took
     from normzoo_bench.diagnosis import Finding
+    from normzoo_bench.merging.merged import Merged
     from normzoo_bench.planner import Plan
     from normzoo_bench.running.runner import RunResult
 
@@ -274,6 +275,27 @@ def status(run: str | Path) -> RunStatus:
         found.waiting,
         took(found),
     )
+
+
+def merge(*runs: str | Path, to: str | Path, prefer: str | Path | None = None, dry_run: bool = False) -> Merged:
+    """Join run folders of one suite into one: shards, copies, or runs of other normalizers, seeds and values.
+
+    Args:
+        *runs: run folders, which are only read.
+        to: the folder that is written: a new one, or one that holds a run of the suite, which is joined, too.
+        prefer: the folder whose records stand where two folders contradict each other; those of the others are kept
+            beside. Without it a contradiction is refused.
+        dry_run: tell what would be written, and write nothing.
+
+    Raises:
+        UsageError: when the folders' numbers do not belong together, or contradict each other; nothing is written
+            then. When the folder cannot be written; what was written before is whole then.
+        SuiteError: when one is no run folder.
+
+    """
+    from normzoo_bench.merging.folders import merge_folders
+
+    return merge_folders([Path(run) for run in runs], Path(to), None if prefer is None else Path(prefer), dry_run)
 
 
 def env() -> dict[str, Any]:

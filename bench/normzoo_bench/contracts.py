@@ -10,7 +10,7 @@ import normzoo
 from normzoo import Card, NormalizerOptionError, UnknownNormalizerError, contract, plugins
 from normzoo_bench.environment import environment
 from normzoo_bench.errors import UsageError
-from normzoo_bench.running.store import write_whole
+from normzoo_bench.files import write_whole
 from normzoo_suites import Run, parse_call, read_run
 from normzoo_suites.contracts import FOLDER, ContractResult, Finding, file_name
 

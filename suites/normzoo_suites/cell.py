@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Cell:
     twin_of: str | None = None
     same_as: str | None = None
 
-    @property
+    @functools.cached_property  # plans of many cells ask for it again and again
     def id(self) -> str:
         """Sixteen hex digits of a hash over measure, protocol and the settings that are not at their defaults."""
         told = self.settings.model_dump(exclude_defaults=True)

@@ -13,9 +13,10 @@ import pytest
 import normzoo_bench
 from normzoo_bench import cleaning, cli, commands
 from normzoo_bench.errors import UsageError
+from normzoo_bench.files import write_whole
 from normzoo_bench.running import leases
 from normzoo_bench.running.leases import Leases
-from normzoo_bench.running.store import Store, write_whole
+from normzoo_bench.running.store import Store
 from normzoo_suites import Record, SuiteError, read_run
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from normzoo_bench import commands
+from normzoo_bench import commands, files
 from normzoo_bench.errors import UsageError
 from normzoo_bench.planner import Plan
 from normzoo_bench.result import Result
@@ -75,11 +75,11 @@ def test_a_disk_that_fails_ends_the_run_in_words_and_loses_nothing_that_was_writ
 def test_half_a_file_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that ends early leaves what was there before, whole."""
     file = tmp_path / "run.json"
-    store.write_whole(file, "before")
+    files.write_whole(file, "before")
     real = Path.open
     monkeypatch.setattr(Path, "open", lambda self, *a, **k: real(Path("/dev/full"), *a, **k))
     with pytest.raises(OSError, match="No space left"):
-        store.write_whole(file, "after")
+        files.write_whole(file, "after")
     monkeypatch.undo()
     assert file.read_text() == "before"
 

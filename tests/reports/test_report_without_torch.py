@@ -17,8 +17,8 @@ ALWAYS = ("pydantic", "jinja2", "pandas", "matplotlib", "seaborn")
 NEEDED = (*ALWAYS, "scipy")
 """The smallest set, with what these require in turn; scipy computes what a run of few seeds does not ask for."""
 
-COMMAND_LINE = ("typer", "rich")
-"""What `normzoo report`, `figures`, `compare` and `status` need besides."""
+COMMAND_LINE = ("typer", "rich", "filelock")
+"""What `normzoo report`, `figures`, `compare`, `status` and `merge` need besides."""
 
 RENDER = """
 import sys
@@ -98,6 +98,7 @@ def test_the_command_line_reports_where_torch_is_not_installed(tmp_path: Path) -
         ["report", RUN, "-o", tmp_path / "page.html"],
         ["figures", RUN, "--to", tmp_path / "figures"],
         ["compare", RUN, RUN, "-o", tmp_path / "compare.html"],
+        ["merge", RUN, "--to", tmp_path / "merged"],
     ):
         done = call(python, "-m", "normzoo_bench.cli", *words)
         assert done.returncode == 0, f"{words[0]}: {done.stderr[-2000:]}"

@@ -9,8 +9,9 @@ from normzoo_bench.cost.afterwards import FILE, begin
 from normzoo_bench.cost.estimate import estimate
 from normzoo_bench.cost.knowledge import known_of
 from normzoo_bench.cost.work import work_of
+from normzoo_bench.files import write_whole
 from normzoo_bench.planner import Plan
-from normzoo_bench.running.store import Store, write_whole
+from normzoo_bench.running.store import Store
 from normzoo_suites.run_folder import read_records
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import time
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from filelock import Timeout
 from pydantic import ValidationError
 
 from normzoo_bench.errors import UsageError
+from normzoo_bench.files import write_whole
 from normzoo_bench.planner import Plan, source_hash
 from normzoo_bench.running.leases import Leases
 from normzoo_suites import SCHEMA, Cell, Record, read_run
@@ -261,18 +260,3 @@ def data_fingerprint(plan: Plan, cell: Cell) -> str:
     """Give the fingerprint of a cell's decoded data."""
     dataset = plan.dataset(cell)
     return dataset.fingerprint if dataset else ""
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write a file by rename, so that a reader, or a power cut, sees the old one or the new one."""
-    # not by the process's number: another machine that shares the folder may have one of the same
-    partial = file.with_name(f".{file.name}.{uuid.uuid4().int % 10**9}.part")
-    try:
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise

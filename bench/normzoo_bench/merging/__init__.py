@@ -1,0 +1,1 @@
+"""Run folders joined into one: what they plan, what they measured, and where they contradict each other."""
