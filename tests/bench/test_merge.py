@@ -317,14 +317,14 @@ def test_a_merge_that_was_stopped_anywhere_leaves_a_run_folder_and_is_completed_
     faults, results = [fault_of(cell) for cell in CELLS[:3]], [record_of(cell) for cell in CELLS[:3]]
     a, b = run_of("a", *faults), run_of("b", *results)
     normzoo_bench.merge(a, b, to=tmp_path / "undisturbed")
-    real, left = join.put, iter(range(stop))
+    real, left = join.write_whole, iter(range(stop))
 
     def stopped(file, content):
         if next(left, None) is None:
             raise KeyboardInterrupt
         real(file, content)
 
-    monkeypatch.setattr(join, "put", stopped)
+    monkeypatch.setattr(join, "write_whole", stopped)
     with pytest.raises(KeyboardInterrupt):
         normzoo_bench.merge(a, b, to=tmp_path / "c")
     monkeypatch.undo()
@@ -339,7 +339,7 @@ def test_a_full_disk_is_told_in_a_line(a, tmp_path, monkeypatch):
     def full(file, content):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(join, "put", full)
+    monkeypatch.setattr(join, "write_whole", full)
     with pytest.raises(UsageError, match=r"cannot write to .*c: No space left on device; .*the same command goes on"):
         normzoo_bench.merge(a, to=tmp_path / "c")
 
