@@ -61,6 +61,14 @@ def test_another_error_of_cuda_is_none_of_memory():
     assert not out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
 
 
+def test_what_a_cell_leaves_of_a_gpu_is_given_back(monkeypatch):
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(1))
+    assert run().status == "ok"
+    assert emptied
+
+
 def test_what_a_cell_held_when_memory_ran_out_is_freed():
     held = []
 

@@ -8,6 +8,7 @@ import importlib
 import inspect
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def run_job(job: Job, where: str, source_hash: str) -> list[Outcome]:
     with tracking.begin(job):
         ended = _attempt(job, where, source_hash)
     seconds = (time.perf_counter() - began) / len(job)
+    _give_back(ended)
     return [Outcome(*one, environment() | _resolved(cell), seconds) for cell, one in zip(job, ended, strict=True)]
 
 
@@ -89,17 +91,20 @@ def _attempt(job: Job, where: str, source_hash: str) -> list[_Ended]:
             ended = ("oom", memory_asked(error), Result({}))
         else:
             ended = ("error", describe(error, _file(job[0])), Result({}))
-    if ended[0] == "oom":
-        _free()  # now that the error is gone, whose traceback held what was there when memory ran out
     return [ended] * len(job)
 
 
-def _free() -> None:
-    """Give back what an ended cell has left, so that the next one has all the memory there is."""
+def _give_back(ended: Sequence[_Ended]) -> None:
+    """Give back what ended cells have left, so that the next ones, other workers' of this GPU too, have all there is.
+
+    On a CPU that is done where memory ran out: the error is gone by now, whose traceback held what was there.
+    """
     import torch
 
-    gc.collect()
-    if torch.cuda.is_initialized():
+    on_gpu = torch.cuda.is_initialized()
+    if on_gpu or any(status == "oom" for status, _, _ in ended):
+        gc.collect()
+    if on_gpu:
         with contextlib.suppress(RuntimeError):  # a device that is beyond help tells the next cell so itself
             torch.cuda.empty_cache()
 
