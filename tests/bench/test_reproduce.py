@@ -48,7 +48,7 @@ def test_a_training_on_this_machine_is_the_same_to_the_bit_and_the_run_stays_as_
     before, out = contents(ran), tmp_path / "kept"
     found = normzoo_bench.reproduce(ran, one(ran).id[:9], out=out)
     assert found.same_to_the_bit
-    assert not found.environment.keys() - {"dirty"}
+    assert not found.environment.keys() - {"commit", "dirty"}  # which says nothing of the code: `code` does
     assert found.exit_code == 0
     assert contents(ran) == before
     assert read_run(out).records[found.stored.id] == found.again

@@ -345,6 +345,30 @@ def test_ctrl_c_ends_within_seconds_keeps_what_is_done_and_says_how_to_go_on(tin
     assert read_run(out).records
 
 
+IMPORTS = """
+import sys
+import normzoo
+from normzoo_bench.running import worker
+from normzoo_suites import Cell
+from normzoo_suites.settings import AccuracySettings
+had = []
+attempt = worker._attempt
+worker._attempt = lambda *job: (had.append(set(sys.modules)), attempt(*job))[1]
+settings = AccuracySettings(normalizer="batch_norm", dataset="digits", model="mlp", epochs=1, batch_size=40)
+job = (Cell("accuracy", 1, settings),), "digits", normzoo.card("batch_norm").source_hash
+print(worker.run_job(*job)[0].status, *sorted(set(sys.modules) - had[0]))
+"""
+
+
+def test_a_cells_time_has_no_imports_in_it():
+    """The first cell of a worker would take seconds longer than the others, and estimates with it."""
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True)
+    status, *modules = done.stdout.split()
+    assert status == "ok"
+    assert len(modules) < 20
+    assert not {"torch", "timm", "torchvision", "datasets"} & {name.partition(".")[0] for name in modules}
+
+
 def test_two_normalizers_of_one_file_do_not_share_a_process(tiny, tmp_path):
     plugin = tmp_path / "pair.py"
     plugin.write_text(

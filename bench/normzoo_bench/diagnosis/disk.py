@@ -41,7 +41,9 @@ def other_folder(check: str, folder: Path, elsewhere: str) -> Iterator[Finding]:
 def existing(folder: Path) -> Path:
     """Give the folder, or the nearest one above it that is there."""
     folder = folder.absolute()
-    return next(one for one in (folder, *folder.parents) if one.exists())
+    return next(
+        one for one in (folder, *folder.parents) if os.access(one, os.F_OK)
+    )  # a Path raises where it may not look
 
 
 def space(check: str, where: Path, elsewhere: str) -> Iterator[Finding]:

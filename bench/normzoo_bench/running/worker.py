@@ -28,6 +28,9 @@ TIMED = {
 }
 """By measure, the module that has its ``measure(settings)``. Their cells run one at a time, after all trainings."""
 
+TRAINING = ("normzoo_bench.accuracy", "normzoo_bench.data", "timm.optim", "timm.scheduler")
+"""What a training imports."""
+
 Job = tuple[Cell, ...]
 """Cells that are measured together: they share one training, or train side by side."""
 
@@ -59,16 +62,26 @@ class Outcome:
 def run_job(job: Job, where: str, source_hash: str) -> list[Outcome]:
     """Measure the cells of one job; ``where`` is where their data is loaded from.
 
-    ``source_hash`` is their normalizer's as planned. Each cell's time is its share of the job's.
+    ``source_hash`` is their normalizer's as planned. Each cell's time is its share of the job's, without what the
+    first job of a worker imports.
     """
     from normzoo_bench.environment import environment
 
+    _import_first(job)
     began = time.perf_counter()
     with tracking.begin(job):
         ended = _attempt(job, where, source_hash)
     seconds = (time.perf_counter() - began) / len(job)
     _give_back(ended)
     return [Outcome(*one, environment() | _resolved(cell), seconds) for cell, one in zip(job, ended, strict=True)]
+
+
+def _import_first(job: Job) -> None:
+    """Import what a job will, which takes seconds once in a worker and says nothing about its first cell."""
+    names = TRAINING if isinstance(job[0].settings, AccuracySettings) else (TIMED[job[0].measure],)
+    for name in names:
+        with contextlib.suppress(Exception):  # the cell itself will tell
+            importlib.import_module(name)
 
 
 _Ended = tuple[Status, str, Result]
