@@ -348,7 +348,9 @@ def test_a_run_gives_times_a_dead_rank_is_told_and_none_is_left(tmp_path):
         ("a_rank_dies", 1): "ok",
         ("a_rank_dies", 2): "crashed",
     }
-    assert found["a_rank_dies", 2].reason == f"the process of rank 1 of 2 died (signal {signal.SIGKILL:d})"
+    # a cell that dies is tried once more, since the machine may be the one to blame
+    why = f"the process of rank 1 of 2 died (signal {signal.SIGKILL:d}), in each of 2 tries"
+    assert found["a_rank_dies", 2].reason == why
     alone, both = (found["sync_batch_norm", ranks].metrics["collectives"] for ranks in (1, 2))
     assert both - alone == 2 * LAYERS
     assert left(tmp_path) == []
