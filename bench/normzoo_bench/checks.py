@@ -26,14 +26,17 @@ from normzoo_suites.settings import (
 )
 
 
-def check_devices(cells: Iterable[Cell]) -> None:
-    """Require the devices that cells name, and as many as their ranks need; raises UsageError."""
+def check_devices(cells: Iterable[Cell], elsewhere: bool = False) -> None:
+    """Require the devices that cells name, and as many as their ranks need; raises UsageError.
+
+    Where cells are to run ``elsewhere``, it is not known here which devices there are.
+    """
     cells = list(cells)
-    if any(cell.settings.device == "cuda" for cell in cells) and not torch.cuda.is_available():
+    if not elsewhere and any(cell.settings.device == "cuda" for cell in cells) and not torch.cuda.is_available():
         raise UsageError("device cuda was asked for, and torch finds no CUDA device here; use --device cpu")
     for cell in cells:
         if isinstance(cell.settings, Asked):
-            check_processes(cell.settings)
+            check_processes(cell.settings, elsewhere)
 
 
 def check_normalizers(cells: Iterable[Cell]) -> None:

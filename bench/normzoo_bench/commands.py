@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,10 @@ if TYPE_CHECKING:  # most of these import torch, which `status` must not
     from normzoo_bench.diagnosis import Finding
     from normzoo_bench.merging.merged import Merged
     from normzoo_bench.planner import Plan
+    from normzoo_bench.running.rounds import Options
     from normzoo_bench.running.runner import RunResult
+
+EXECUTORS = ("local", "ray")
 
 
 class Asked(TypedDict, total=False):
@@ -33,6 +37,7 @@ class Asked(TypedDict, total=False):
 
     For example ``settings={"epochs": "3", "ranks": "1,5"}, normalizers=["batch_norm", "group_norm"], seeds=4``, and
     ``tune={"learning_rate": "0.03,0.1,0.3"}`` or ``tune="off"``; ``shard="2/16"`` for the second of sixteen machines.
+    ``elsewhere=True`` plans for devices that other machines have; a run on a cluster does so.
     """
 
     settings: Mapping[str, str] | None
@@ -44,6 +49,7 @@ class Asked(TypedDict, total=False):
     cell: str | None
     tune: Tune | None
     shard: tuple[int, int] | str | None
+    elsewhere: bool
 
 
 def _request(suite: str | Path, asked: Asked) -> Request:
@@ -61,6 +67,7 @@ def _request(suite: str | Path, asked: Asked) -> Request:
         cell=asked.get("cell"),
         tune=asked.get("tune"),
         shard=shards.parse(asked.get("shard")),
+        elsewhere=asked.get("elsewhere", False),
     )
 
 
@@ -97,6 +104,9 @@ def run(
     tries: int = 2,
     fail_fast: bool = False,
     track: Iterable[str] | str = (),
+    executor: str = "local",
+    address: str | None = None,
+    gpu_share: float = 1.0,
     **asked: Unpack[Asked],
 ) -> RunResult:
     """Run a suite, or what of it has no record yet, in worker processes.
@@ -111,6 +121,10 @@ def run(
         tries: how often a cell is tried whose worker dies.
         fail_fast: end the run with the first cell that ends without a result.
         track: who shows the curves of trainings as they go on: ``tensorboard``, ``mlflow``, ``wandb``, or several.
+        executor: ``local`` for workers of this machine, ``ray`` for those of a Ray cluster; ``jobs`` are then how many
+            tasks are on it at once, as many as it has room for unless told.
+        address: the cluster's, or ``auto`` for the one that this machine is a node of; None for this machine alone.
+        gpu_share: how much of a GPU a training takes on a cluster, such as 0.5 for two on each.
         **asked: the keywords of ``Asked``.
 
     Raises:
@@ -118,24 +132,39 @@ def run(
 
     """
     from normzoo_bench import tracking
-    from normzoo_bench.running.pool import Options
+    from normzoo_bench.running.rounds import Options
     from normzoo_bench.running.runner import run_plan
 
     trackers = tracking.check(split_commas(track) if isinstance(track, str) else track)
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"jobs must be at least 1, got {jobs}")
-    for name, value in (("together", together), ("tries", tries)):
+    if executor == "ray":
+        address = address or os.environ.get("RAY_ADDRESS")
+    options = Options(
+        jobs, timeout, frozenset(retry), together, tries, fail_fast, trackers, executor, address or None, gpu_share
+    )
+    _check(options)
+    made = plan(suite, out=out, **(asked | {"elsewhere": options.address is not None}))
+    folder = Path(out) if out is not None else default_folder(made.suite.name, made.request.cell)
+    return run_plan(made, folder, options)
+
+
+def _check(options: Options) -> None:
+    if options.jobs is not None and options.jobs < 1:
+        raise UsageError(f"jobs must be at least 1, got {options.jobs}")
+    for name, value in (("together", options.together), ("tries", options.tries)):
         if value < 1:
             raise UsageError(f"{name} must be at least 1, got {value}")
-    if not timeout > 0:
-        raise UsageError(f"timeout must be above 0, got {timeout}")
-    known = get_args(Status)
-    for status_ in retry:
-        if status_ not in known:
+    if not options.timeout > 0:
+        raise UsageError(f"timeout must be above 0, got {options.timeout}")
+    for status_ in options.retry:
+        if status_ not in (known := get_args(Status)):
             raise UsageError(f"unknown status {status_!r} to retry; {suggest(status_, known)}")
-    made = plan(suite, out=out, **asked)
-    folder = Path(out) if out is not None else default_folder(made.suite.name, made.request.cell)
-    return run_plan(made, folder, Options(jobs, timeout, frozenset(retry), together, tries, fail_fast, trackers))
+    if options.executor not in EXECUTORS:
+        raise UsageError(f"unknown executor {options.executor!r}; {suggest(options.executor, EXECUTORS)}")
+    if not 0 < options.gpu_share <= 1:
+        raise UsageError(f"gpu_share must be above 0 and at most 1, got {options.gpu_share}")
+    if options.executor == "local" and (options.address is not None or options.gpu_share != 1):
+        given = "gpu_share" if options.address is None else "address"
+        raise UsageError(f"{given} is about a cluster; give --executor ray, too")
 
 
 def reproduce(

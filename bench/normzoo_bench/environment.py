@@ -29,7 +29,7 @@ def environment() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
         "driver": _driver() if torch.cuda.is_available() else "",
     }
-    return found | _commit() | {"code": _code()}
+    return found | _commit() | {"code": code()}
 
 
 def cores() -> int:
@@ -74,7 +74,8 @@ def _commit() -> dict[str, Any]:
     return {"commit": commit, "dirty": bool(commit and _git(root, "status", "--porcelain", "--", *code))}
 
 
-def _code() -> str:
+@functools.lru_cache(maxsize=1)
+def code() -> str:
     """Give twelve hex digits over the sources of all rooms: numbers of other code are to be told apart."""
     digest = hashlib.sha256()
     for package in ("normzoo", "normzoo_suites", "normzoo_bench"):

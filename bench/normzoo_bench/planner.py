@@ -75,9 +75,13 @@ class Plan:
             return self
         shared = dict(records)
         share_records(shared, self.trials)
-        drafts = [dataclasses.replace(cell, skip=skip_reason(cell, self.sources)) for cell in self.suite.cells()]
+        elsewhere = self.request.elsewhere
+        drafts = [
+            dataclasses.replace(cell, skip=skip_reason(cell, self.sources, elsewhere)) for cell in self.suite.cells()
+        ]
         cells = resolve(self.suite.select, drafts, choose(self.suite.select, drafts, shared))
-        return dataclasses.replace(self, cells=_marked(cells, self.sources), waiting=len(drafts) - len(cells))
+        marked = _marked(cells, self.sources, elsewhere)
+        return dataclasses.replace(self, cells=marked, waiting=len(drafts) - len(cells))
 
 
 Recorded = Callable[["Plan"], Mapping[str, Record]]
@@ -116,12 +120,12 @@ def plan(request: Request, recorded: Recorded = lambda _: {}) -> Plan:
     untuned = told_untuned(own, suite)
     suite, sources = _named_data(suite)
     cells = suite.cells()
-    check_devices(cells)
+    check_devices(cells, request.elsewhere)
     check_normalizers(cells)
     check_data(cells, sources)
-    marked = _marked(cells, sources)
+    marked = _marked(cells, sources, request.elsewhere)
     _check_tautologies(suite, marked)
-    trials = _trials(suite, marked, sources)
+    trials = _trials(suite, marked, sources, request.elsewhere)
     whole = Plan(suite, [] if trials else marked, sources, request, tuple(trials), untuned=untuned)
     if request.cell is None:
         return whole.tuned({})
@@ -129,7 +133,7 @@ def plan(request: Request, recorded: Recorded = lambda _: {}) -> Plan:
     return Plan(suite, _chosen(whole, request.cell), sources, request)
 
 
-def _trials(suite: Suite, cells: Sequence[Cell], sources: Mapping[str, Source]) -> list[Cell]:
+def _trials(suite: Suite, cells: Sequence[Cell], sources: Mapping[str, Source], elsewhere: bool) -> list[Cell]:
     """Give the trials that tune these cells; what cannot run needs no tuning.
 
     Of two trials that are one computation the second is left out: what it would show is shown by results.
@@ -138,12 +142,14 @@ def _trials(suite: Suite, cells: Sequence[Cell], sources: Mapping[str, Source]) 
         return []
     trials = trials_of(suite.select, [cell for cell in cells if cell.skip is None])
     check_data(trials, sources)
-    return [dataclasses.replace(trial, same_as=trial.twin_of) for trial in _marked(trials, sources)]
+    return [dataclasses.replace(trial, same_as=trial.twin_of) for trial in _marked(trials, sources, elsewhere)]
 
 
-def _marked(cells: Sequence[Cell], sources: Mapping[str, Source]) -> list[Cell]:
+def _marked(cells: Sequence[Cell], sources: Mapping[str, Source], elsewhere: bool) -> list[Cell]:
     """Mark what cannot run, and what is the same computation as another."""
-    return mark_same([dataclasses.replace(cell, skip=cell.skip or skip_reason(cell, sources)) for cell in cells])
+    return mark_same(
+        [dataclasses.replace(cell, skip=cell.skip or skip_reason(cell, sources, elsewhere)) for cell in cells]
+    )
 
 
 def resolve_device(name: str) -> str:

@@ -19,7 +19,7 @@ from normzoo_bench.data import Source
 from normzoo_bench.errors import UsageError
 from normzoo_bench.planner import Plan, source_hash
 from normzoo_bench.request import Request
-from normzoo_bench.running.pool import Options
+from normzoo_bench.running.rounds import Options
 from normzoo_bench.running.runner import run_plan
 from normzoo_bench.skips import skip_reason
 from normzoo_suites import Cell, Record, Run, SuiteError, load_suite, parse_call, read_run

@@ -26,6 +26,7 @@ class Request:
         cell: the beginning of one cell's id; None for all.
         tune: by setting, the comma-separated values that are tried instead of the suite's own; ``off`` tunes nothing.
         shard: which part of the plan is measured, and of how many; None for all of it.
+        elsewhere: whether other machines measure it, whatever devices there are here.
 
     """
 
@@ -39,6 +40,7 @@ class Request:
     cell: str | None = None
     tune: Tune | None = None
     shard: tuple[int, int] | None = None
+    elsewhere: bool = False
 
     def command(self, cell: str | None = None, out: str | None = None, tuned: Mapping[str, str] | None = None) -> str:
         """Give the command line that asks the same, for one cell where its id is given, and what has tuned it.

@@ -31,8 +31,8 @@ from normzoo_suites.settings import (
 )
 
 
-def skip_reason(cell: Cell, sources: Mapping[str, Source]) -> str | None:
-    """Say why a cell cannot run, or give None.
+def skip_reason(cell: Cell, sources: Mapping[str, Source], elsewhere: bool = False) -> str | None:
+    """Say why a cell cannot run, or give None; of devices nothing, where it is to run on other machines.
 
     Raises:
         UsageError: for a model that does not exist or cannot take the data.
@@ -51,7 +51,7 @@ def skip_reason(cell: Cell, sources: Mapping[str, Source]) -> str | None:
         return own or _against_the_reference(_values_reason(REFERENCE, sizes))
     if isinstance(settings, MemorySettings):
         return _step_reason(settings.normalizer, settings)
-    if isinstance(settings, SyncCostSettings) and (reason := lacking(settings)):
+    if isinstance(settings, SyncCostSettings) and not elsewhere and (reason := lacking(settings)):
         return f"sync_cost {reason}"
     if isinstance(settings, ModelThroughputSettings | SyncCostSettings):
         own = _step_reason(settings.normalizer, settings)

@@ -11,9 +11,10 @@ import torch
 import normzoo
 from normzoo import plugins
 from normzoo_bench import commands
-from normzoo_bench.running.pool import Options, _Round, default_jobs, visible_gpus
+from normzoo_bench.running.pool import _Round, default_jobs, visible_gpus
 from normzoo_bench.running.process import Asked, Work
 from normzoo_bench.running.reaper import workplace
+from normzoo_bench.running.rounds import Options
 from normzoo_bench.running.workers import measured
 from normzoo_suites import Cell
 from normzoo_suites.settings import AccuracySettings, ThroughputSettings
@@ -87,7 +88,7 @@ def test_a_worker_has_its_gpu_before_anything_of_a_cell_runs(tmp_path: Path) -> 
     file.write_text(TELLS, encoding="utf-8")
     plugins.load(file)
     cell = training(normalizer="tells", device="cpu", model="mlp", epochs=1, batch_size=40, train_samples=80)
-    work: list[Work] = [((cell,), "digits", normzoo.card("tells").source_hash)]
+    work: list[Work] = [((cell,), "digits", normzoo.card("tells").source_hash, "")]
     with workplace() as place:
         (ended,) = measured(
             lambda number, folder: Asked(os.getpid(), folder, (str(file),), "7"),

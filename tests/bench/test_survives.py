@@ -17,8 +17,8 @@ from normzoo_bench import commands, files
 from normzoo_bench.errors import UsageError
 from normzoo_bench.planner import Plan
 from normzoo_bench.result import Result
-from normzoo_bench.running import leases, runner, store
-from normzoo_bench.running.pool import Options
+from normzoo_bench.running import leases, pool, runner, store
+from normzoo_bench.running.rounds import Options
 from normzoo_bench.running.runner import RunResult, run_plan
 from normzoo_bench.running.worker import Outcome
 from normzoo_suites import Cell, read_run
@@ -41,7 +41,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 time.sleep(0.002)
                 yield cell, Outcome("ok", "", Result({"test_accuracy": len(done) / 100}), {}, 0.1)
 
-    monkeypatch.setattr(runner, "outcomes", outcomes)
+    monkeypatch.setattr(pool, "outcomes", outcomes)
     return done
 
 
@@ -124,20 +124,20 @@ def test_what_another_runner_wrote_while_this_machine_slept_stays_and_ours_is_ke
     plan: Plan, measured: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
-    slow = runner.outcomes
+    slow = pool.outcomes
     monkeypatch.setattr(leases, "_machine", lambda: str(threading.get_ident()))  # each thread is a machine of its own
     monkeypatch.setattr(leases, "SILENCE", -1.0)  # and the other takes us for dead at once
 
     def outcomes(plan: Plan, cells: list[Cell], options: Options, take: Any) -> Iterator[tuple[Cell, Outcome]]:
         for number, (cell, outcome) in enumerate(slow(plan, cells, options, take)):
             if number == 0:
-                monkeypatch.setattr(runner, "outcomes", slow)
+                monkeypatch.setattr(pool, "outcomes", slow)
                 other = threading.Thread(target=run_plan, args=(plan, folder))
                 other.start()
                 other.join(30)
             yield cell, outcome
 
-    monkeypatch.setattr(runner, "outcomes", outcomes)
+    monkeypatch.setattr(pool, "outcomes", outcomes)
     first = measured
     result = run_plan(plan, folder)
     assert first.count(first[0]) == 2  # it was measured twice, and neither is lost
@@ -170,7 +170,7 @@ def test_fail_fast_ends_with_the_first_fault_and_the_next_run_goes_on(
         for cell in cells:
             yield cell, Outcome(next(statuses), "", Result({}), {}, 0.1)
 
-    monkeypatch.setattr(runner, "outcomes", outcomes)
+    monkeypatch.setattr(pool, "outcomes", outcomes)
     result = run_plan(plan, tmp_path / "run", Options(fail_fast=True))
     assert (result.measured, result.failed_fast, result.exit_code) == (3, True, 1)
     statuses = iter(["ok"] * 8)

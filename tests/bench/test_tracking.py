@@ -22,7 +22,7 @@ from normzoo.norms import NoNorm
 from normzoo_bench import commands, tracking
 from normzoo_bench.cli import app
 from normzoo_bench.planner import source_hash
-from normzoo_bench.running.pool import Options
+from normzoo_bench.running.rounds import Options
 from normzoo_bench.running.runner import run_plan
 from normzoo_bench.running.worker import run_job
 from normzoo_bench.tracking import session

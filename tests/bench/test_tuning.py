@@ -11,8 +11,8 @@ from normzoo_bench import commands
 from normzoo_bench.errors import UsageError
 from normzoo_bench.result import Result
 from normzoo_bench.running.jobs import apart, jobs
-from normzoo_bench.running.pool import Options
 from normzoo_bench.running.pool import outcomes as measured
+from normzoo_bench.running.rounds import Options
 from normzoo_bench.running.worker import Outcome
 from normzoo_suites import Cell, read_run
 

@@ -126,6 +126,13 @@ def run(
     track: Annotated[
         str, typer.Option(help="Curves of trainings as they go on, by tensorboard, mlflow, wandb or several.")
     ] = "",
+    executor: Annotated[
+        str, typer.Option(help="local, or ray for a cluster; --jobs are then tasks on it at once.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="The cluster: HOST:PORT, or auto on one of its nodes; else this machine alone.")
+    ] = None,
+    gpu_share: Annotated[float, typer.Option(help="How much of a GPU a training takes on a cluster, such as 0.5.")] = 1,
     check: Annotated[
         bool, typer.Option("--check", help="Afterwards hold the normalizers to their cards, for the report.")
     ] = False,
@@ -155,6 +162,9 @@ def run(
         tries=tries,
         fail_fast=fail_fast,
         track=track,
+        executor=executor,
+        address=address,
+        gpu_share=gpu_share,
         **asked,
     )
     if result.interrupted:

@@ -19,7 +19,8 @@ from normzoo_bench.cost.rule import between
 from normzoo_bench.cost.tasks import Key, Task, Tasks
 from normzoo_bench.cost.work import Work
 from normzoo_bench.planner import Plan
-from normzoo_bench.running.pool import Options, outcomes
+from normzoo_bench.running.pool import outcomes
+from normzoo_bench.running.rounds import Options
 from normzoo_bench.running.worker import Outcome
 from normzoo_suites import Cell, parse_call
 from normzoo_suites.settings import AccuracySettings

@@ -11,14 +11,14 @@ from normzoo_bench.processes.work import Asked
 from normzoo_suites.settings import AccuracySettings
 
 
-def check(settings: Asked) -> None:
+def check(settings: Asked, elsewhere: bool = False) -> None:
     """Require that this cell's ranks are where they are to be; raises UsageError.
 
     What a machine lacks is no mistake in a cell that is about processes: it is skipped, with what ``lacking`` says.
     """
     if isinstance(settings, AccuracySettings) and settings.ranks_backend == "process":
         _check_settings(settings)
-        if reason := lacking(settings):
+        if not elsewhere and (reason := lacking(settings)):
             raise _refusal(reason)
     machines.check(settings)
 

@@ -102,7 +102,7 @@ def outcomes(plan: Plan, cells: list[Cell]) -> Generator[tuple[Cell, Outcome], N
     """
     from normzoo_bench.planner import source_hash
     from normzoo_bench.running.jobs import jobs
-    from normzoo_bench.running.pool import FAULTS
+    from normzoo_bench.running.rounds import FAULTS
     from normzoo_bench.running.worker import run_job
 
     assert _ranks is not None  # for mypy: the pool has asked

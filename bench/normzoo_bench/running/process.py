@@ -47,8 +47,8 @@ class Asked:
     spool: tracking.Spool = tracking.NOWHERE
 
 
-Work = tuple[Job, str, str]
-"""A job, where its data is loaded from, and the hash of its normalizer's source as planned."""
+Work = tuple[Job, str, str, str]
+"""A job, where its data is loaded from, its normalizer's source as a hash, and its data's fingerprint, as planned."""
 
 
 def serve(pipe: Connection[list[Outcome] | None, Work], asked: Asked) -> None:
@@ -66,8 +66,7 @@ def serve(pipe: Connection[list[Outcome] | None, Work], asked: Asked) -> None:
     pipe.send(None)
     with contextlib.suppress(EOFError, KeyboardInterrupt), tracking.spooling(asked.spool):
         while True:
-            job, where, source_hash = pipe.recv()
-            _answer(pipe, run_job(job, where, source_hash))
+            _answer(pipe, run_job(*pipe.recv()))
 
 
 def _answer(pipe: Connection[list[Outcome] | None, Work], ended: Sequence[Outcome]) -> None:

@@ -5,6 +5,8 @@ end closes when the run ends, however it does; whatever processes are registered
 all that they have started, and the folder goes. A thread in every worker looks for its parent, too, but no thread gets
 a turn where an extension never gives the interpreter back.
 
+It is nobody's child: who ends a process may end its children first (Ray does), and this one has to be left.
+
 It imports the standard library only: it has to be up before the first worker is.
 """
 
@@ -28,10 +30,11 @@ def workplace() -> Iterator[Path]:
     reaper = subprocess.Popen(
         [sys.executable, "-I", "-S", __file__, str(folder)],
         stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,  # whoever reads the run's output is not to wait for this one
+        stdout=subprocess.PIPE,  # nothing is said there; it closes when all is cleared up
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    reaper.wait()  # until it has left its parent
     try:
         yield folder
     finally:
@@ -72,6 +75,8 @@ def _began(pid: int) -> str:
 
 def main(folder: Path) -> None:
     """Wait for the run's end, and clear up."""
+    if os.fork():
+        os._exit(0)
     sys.stdin.buffer.read()
     end(folder)
     shutil.rmtree(folder, ignore_errors=True)

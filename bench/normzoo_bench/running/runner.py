@@ -17,10 +17,10 @@ from normzoo_bench import tracking
 from normzoo_bench.cost.remember import remember
 from normzoo_bench.environment import environment
 from normzoo_bench.planner import Plan, source_hash
-from normzoo_bench.processes import machines
 from normzoo_bench.result import Result
-from normzoo_bench.running.pool import Options, outcomes
+from normzoo_bench.running.executors import Outcomes, executor
 from normzoo_bench.running.progress import display
+from normzoo_bench.running.rounds import Options
 from normzoo_bench.running.store import Store, data_fingerprint
 from normzoo_bench.running.worker import Outcome
 from normzoo_suites import FINAL, Cell, Record, parse_call, read_run
@@ -65,26 +65,27 @@ def run_plan(plan: Plan, folder: Path, options: Options | None = None, console: 
     """Measure what of a plan has no record yet.
 
     Raises:
-        UsageError: when the folder cannot be used.
+        UsageError: when the folder, or the executor, cannot be used.
 
     """
     options, console = options or Options(), console or Console(stderr=True, emoji=False)
     store = Store(folder)
-    store.open(plan)
-    work = _Work(plan, store, options, console)
-    failed_fast = False
-    try:
-        remember(plan, store, options.retry)
-        with tracking.started(options.track, folder, plan, work.warn) as work.tracked:
-            work.tune()
-            work.measure(work.plan.cells)
-            work.conclude()
-    except KeyboardInterrupt:
-        work.interrupted = True
-    except _FailFastError:
-        failed_fast = True
-    finally:
-        store.close()
+    with executor(options) as outcomes:
+        store.open(plan)
+        work = _Work(plan, store, options, console, outcomes)
+        failed_fast = False
+        try:
+            remember(plan, store, options.retry)
+            with tracking.started(options.track, folder, plan, work.warn) as work.tracked:
+                work.tune()
+                work.measure(work.plan.cells)
+                work.conclude()
+        except KeyboardInterrupt:
+            work.interrupted = True
+        except _FailFastError:
+            failed_fast = True
+        finally:
+            store.close()
     return RunResult(folder, work.measured, work.resumed, work.statuses, work.interrupted, work.unreadable, failed_fast)
 
 
@@ -95,8 +96,8 @@ class _FailFastError(Exception):
 class _Work:
     """A run at work: the trials first, then the cells that they tune."""
 
-    def __init__(self, plan: Plan, store: Store, options: Options, console: Console) -> None:
-        self.plan, self.store, self.options, self.console = plan, store, options, console
+    def __init__(self, plan: Plan, store: Store, options: Options, console: Console, outcomes: Outcomes) -> None:
+        self.plan, self.store, self.options, self.console, self.outcomes = plan, store, options, console, outcomes
         self.measured, self.resumed, self.interrupted = 0, 0, False
         self.statuses: Counter[str] = Counter()
         self.unreadable: dict[str, str] = {}
@@ -164,12 +165,8 @@ class _Work:
 
     def _measured(self, cells: list[Cell]) -> Iterator[Record]:
         """Measure what of these cells no other runner has; write the records."""
-        ended = (
-            machines.outcomes(self.plan, cells)
-            if machines.joined()
-            else outcomes(self.plan, cells, self.options, self.store.take)
-        )
-        with contextlib.closing(ended):  # whatever ends this, their workers end with it
+        # whatever ends this, their workers end with it
+        with contextlib.closing(self.outcomes(self.plan, cells, self.store.take)) as ended:
             for cell, outcome in ended:
                 record = _record(self.plan, cell, outcome)
                 self.store.write(record)

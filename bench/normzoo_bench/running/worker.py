@@ -59,18 +59,18 @@ class Outcome:
     log: str = ""
 
 
-def run_job(job: Job, where: str, source_hash: str) -> list[Outcome]:
+def run_job(job: Job, where: str, source_hash: str, fingerprint: str = "") -> list[Outcome]:
     """Measure the cells of one job; ``where`` is where their data is loaded from.
 
-    ``source_hash`` is their normalizer's as planned. Each cell's time is its share of the job's, without what the
-    first job of a worker imports.
+    ``source_hash`` is their normalizer's as planned, and ``fingerprint`` their data's, where they are to be what they
+    were then. Each cell's time is its share of the job's, without what the first job of a worker imports.
     """
     from normzoo_bench.environment import environment
 
     _import_first(job)
     began = time.perf_counter()
     with tracking.begin(job):
-        ended = _attempt(job, where, source_hash)
+        ended = _attempt(job, where, source_hash, fingerprint)
     seconds = (time.perf_counter() - began) / len(job)
     _give_back(ended)
     return [Outcome(*one, environment() | _resolved(cell), seconds) for cell, one in zip(job, ended, strict=True)]
@@ -87,14 +87,14 @@ def _import_first(job: Job) -> None:
 _Ended = tuple[Status, str, Result]
 
 
-def _attempt(job: Job, where: str, source_hash: str) -> list[_Ended]:
+def _attempt(job: Job, where: str, source_hash: str, fingerprint: str) -> list[_Ended]:
     import torch
 
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float32)  # whatever the cell before has left
     try:
         _check_source(job[0], source_hash)
-        return _measure(job, where)
+        return _measure(job, where, fingerprint)
     except CannotRun as error:
         ended: _Ended = ("skipped", str(error), Result({}))
     except RankFailed as error:
@@ -147,7 +147,7 @@ def _file(cell: Cell) -> str:
     return inspect.getfile(normzoo.card(name).factory) if name in normzoo.names() else ""
 
 
-def _measure(job: Job, where: str) -> list[_Ended]:
+def _measure(job: Job, where: str, fingerprint: str) -> list[_Ended]:
     # imported here, so that a worker pays only for what its cells need
     settings = job[0].settings
     if isinstance(settings, AccuracySettings):
@@ -155,6 +155,8 @@ def _measure(job: Job, where: str) -> list[_Ended]:
 
         together = [cell.settings for cell in job if isinstance(cell.settings, AccuracySettings)]
         dataset = data.load_as(settings.data, settings.dataset, where)
+        if fingerprint not in ("", dataset.fingerprint):
+            raise RuntimeError(f"the data of {settings.dataset} is not here what it was when the run was planned")
         return [_told(one) for one in accuracy.measure_together(together, dataset)]
     return [("ok", "", importlib.import_module(TIMED[job[0].measure]).measure(settings))]
 

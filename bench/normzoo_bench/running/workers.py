@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -147,7 +147,7 @@ class Worker:
 
 def measured(
     setup: Callable[[int, Path], Asked], count: int, place: Path, timeout: float, schedule: Callable[[], Work | None]
-) -> Iterator[tuple[Job, list[Outcome] | None]]:
+) -> Generator[tuple[Job, list[Outcome] | None], None, None]:
     """Yield every job with how it ended, as they end; None where its worker died before it could take it.
 
     Args:
