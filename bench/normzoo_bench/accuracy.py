@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import normzoo
 from normzoo import CannotRecalibrateError, Card, TooFewValuesError
@@ -17,7 +17,7 @@ from normzoo_bench import models, processes, splits
 from normzoo_bench.data import DataSet
 from normzoo_bench.ranks import virtualize
 from normzoo_bench.result import CannotRun, Diverged, Result, options_as_built
-from normzoo_bench.seeds import torch_seed
+from normzoo_bench.seeds import stream, torch_seed
 from normzoo_bench.streamed import StreamedSet
 from normzoo_bench.training.affected import AffectedBatches, affected
 from normzoo_bench.training.capture import Captured
@@ -122,9 +122,7 @@ class Run:
         """Give what the training came to, read as one of its cells asks for."""
         series = self.training.series
         if self.training.diverged:
-            finite = {name: values[: len(series["train_loss"]) - 1] for name, values in series.items()}
-            told = f"the loss was not finite in epoch {len(series['train_loss'])} of {self.settings.epochs}"
-            return Diverged(told, Result(self.known, finite, options=self.options, split=self.split))
+            return self.diverged()
         if self._readings is None:
             self._readings = self._to_read()
         # frozen statistics may lead a training astray that was sound before; that is a result, chance
@@ -136,6 +134,13 @@ class Run:
         except (CannotRun, TooFewValuesError) as error:  # this reading alone: the training and its other cells stand
             return CannotRun(str(error))
         return Result(metrics, series, options=self.options, split=self.split)
+
+    def diverged(self) -> Diverged:
+        """Give what is known of a training whose loss was not finite."""
+        series = self.training.series
+        finite = {name: values[: len(series["train_loss"]) - 1] for name, values in series.items()}
+        told = f"the loss was not finite in epoch {len(series['train_loss'])} of {self.settings.epochs}"
+        return Diverged(told, Result(self.known, finite, options=self.options, split=self.split))
 
     def _to_read(self) -> Readings | ReadingsByRank:
         branch = None if self.branch is None or self.branch.diverged else self.branch
@@ -156,6 +161,9 @@ def _feeds(settings: AccuracySettings, data: DataSet | StreamedSet) -> tuple[Fee
         # the test part looks as all ranks' data do: sample i as that of rank i mod ranks
         each = np.arange(len(held.labels)) % settings.ranks
         held = dataclasses.replace(held, images=splits.shifted(settings, held.images, each, settings.evaluate_on))
+    if settings.label_noise:  # who owns what was decided by the true labels
+        labels = noisy(train.labels, settings.label_noise, settings.seed, data.classes)
+        train = dataclasses.replace(train, labels=labels)
     return feeds(train, held, settings.device, layout(settings))
 
 
@@ -165,6 +173,15 @@ def _batches(feed: Feed, settings: AccuracySettings, classes: int) -> Batches:
     if settings.effects != "none":
         return AffectedBatches(feed, settings, classes)
     return ResidentBatches(feed, settings)
+
+
+def noisy(labels: Tensor, share: float, seed: int, classes: int) -> Tensor:
+    """Replace this share of labels [n], to the nearest sample, each by one of the other classes."""
+    draw = stream(seed, "label noise")
+    changed = torch.from_numpy(draw.permutation(len(labels))[: round(share * len(labels))])
+    found = labels.clone()
+    found[changed] = (found[changed] + torch.from_numpy(draw.integers(1, classes, len(changed)))) % classes
+    return found
 
 
 def _side_by_side(runs: list[Run]) -> list[list[Run]]:
@@ -178,6 +195,11 @@ def _side_by_side(runs: list[Run]) -> list[list[Run]]:
 def _draws(module: nn.Module) -> bool:
     """Tell whether a module draws at random in training: dropout's p, stochastic depth's drop_prob."""
     return any(isinstance(p := getattr(module, name, 0), float | int) and p > 0 for name in ("p", "drop_prob"))
+
+
+def finish(run: Run) -> None:
+    """Train one to its end."""
+    _train([run])
 
 
 def _train(runs: Sequence[Run]) -> None:
@@ -226,6 +248,7 @@ def build(settings: AccuracySettings, data: DataSet | StreamedSet, steps: int) -
     call = parse_call(settings.normalizer)
     torch.manual_seed(torch_seed(settings.seed, "weights"))
     model = models.build(settings.model, data.shape, data.classes)
+    models.scale_weights(model, settings.initial_gain)
     model = normzoo.convert(model, call.name, **_options(settings, steps))
     moved: nn.Module = model.to(settings.device, memory_format=layout(settings))  # type: ignore[call-overload]  # no stub
     return moved

@@ -21,9 +21,7 @@ from normzoo_bench.training import effects, online
 from normzoo_bench.training.augment import augmentation
 from normzoo_bench.training.stream import check_augment
 from normzoo_suites import Cell, parse_call
-from normzoo_suites.settings import (
-    AccuracySettings,
-)
+from normzoo_suites.settings import training_of
 
 
 def check_devices(cells: Iterable[Cell], elsewhere: bool = False) -> None:
@@ -62,9 +60,9 @@ def check_data(cells: Iterable[Cell], sources: Mapping[str, Source]) -> None:
 
     split: set[tuple[object, ...]] = set()  # what has been checked: cells of several normalizers share it
     for cell in cells:
-        if not isinstance(cell.settings, AccuracySettings):
+        settings = training_of(cell.settings)
+        if settings is None:
             continue
-        settings = cell.settings
         dataset = data.load_as(settings.data, settings.dataset, sources[settings.dataset].where)
         have = dataset.train_size()
         wanted = have if settings.train_samples == "all" else int(settings.train_samples)

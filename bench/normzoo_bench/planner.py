@@ -27,7 +27,7 @@ from normzoo_suites.claims import side_cells
 from normzoo_suites.run_folder import share_records
 from normzoo_suites.selection import choose, resolve
 from normzoo_suites.selection import trials as trials_of
-from normzoo_suites.settings import AccuracySettings
+from normzoo_suites.settings import AccuracySettings, training_of
 from normzoo_suites.tune import told_untuned
 
 
@@ -60,10 +60,10 @@ class Plan:
 
     def dataset(self, cell: Cell) -> DataSet | StreamedSet | None:
         """Give a cell's data set, or None where it needs none."""
-        if not isinstance(cell.settings, AccuracySettings):
+        training = training_of(cell.settings)
+        if training is None:
             return None
-        name = cell.settings.dataset
-        return data.load_as(cell.settings.data, name, self.sources[name].where)
+        return data.load_as(training.data, training.dataset, self.sources[training.dataset].where)
 
     def to_do(self, cells: Sequence[Cell] | None = None) -> list[Cell]:
         """Give those that are measured, of the plan's cells or of these: neither skipped nor the same as another."""

@@ -25,7 +25,7 @@ from normzoo_bench.skips import skip_reason
 from normzoo_suites import Cell, Record, Run, SuiteError, load_suite, parse_call, read_run
 from normzoo_suites.calls import split_commas
 from normzoo_suites.record import Status
-from normzoo_suites.settings import AccuracySettings
+from normzoo_suites.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _request(command: str, suite: str) -> Request:
 
 def _with_data(cell: Cell, stored: Record, asked: Asked, request: Request) -> tuple[Cell, dict[str, Source]]:
     """Give the cell with its data's name as it is here, and where the data is."""
-    if not isinstance(cell.settings, AccuracySettings):
+    if not isinstance(cell.settings, TrainingSettings):
         return cell, {}
     wanted = cell.settings.dataset
     found = list(_places(wanted, asked, request))

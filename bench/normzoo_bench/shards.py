@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from normzoo_bench.errors import UsageError
 from normzoo_suites import Cell, Suite
 from normzoo_suites.selection import family, is_tuned
-from normzoo_suites.settings import READ_AFTERWARDS, AccuracySettings
+from normzoo_suites.settings import TrainingSettings
 
 Shard = tuple[int, int]
 
@@ -50,8 +50,8 @@ def _unit(suite: Suite, cell: Cell, repeated: Counter[str]) -> str:
     """Name what a cell must be measured together with."""
     if suite.select is not None and is_tuned(suite.select, cell):
         return family(suite.select, cell)
-    if isinstance(cell.settings, AccuracySettings):
-        return cell.settings.model_dump_json(exclude=set(READ_AFTERWARDS))
+    if isinstance(cell.settings, TrainingSettings):
+        return f"{cell.measure} {cell.settings.model_dump_json(exclude=set(cell.settings.READ_AFTERWARDS))}"
     if repeated[_experiment(cell)] > 1:
         return f"{cell.measure} {cell.settings.replicate}"
     return f"{cell.measure} {cell.settings.model_dump_json(exclude={'normalizer', str(cell.settings.REPLICATES)})}"

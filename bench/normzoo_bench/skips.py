@@ -28,6 +28,7 @@ from normzoo_suites.settings import (
     ModelThroughputSettings,
     SyncCostSettings,
     ThroughputSettings,
+    training_of,
 )
 
 
@@ -39,10 +40,9 @@ def skip_reason(cell: Cell, sources: Mapping[str, Source], elsewhere: bool = Fal
 
     """
     settings = cell.settings
-    if isinstance(settings, AccuracySettings):
-        return _training_reason(
-            settings, data.load_as(settings.data, settings.dataset, sources[settings.dataset].where)
-        )
+    if training := training_of(settings):
+        dataset = data.load_as(training.data, training.dataset, sources[training.dataset].where)
+        return _training_reason(training, dataset)
     if getattr(settings, "mode", "eager") == "captured" and settings.device != "cuda":
         return "a captured CUDA graph needs a GPU"
     if isinstance(settings, ThroughputSettings):

@@ -62,6 +62,14 @@ METRICS = {
     "collective_ms": "time in collectives, per step (ms)",
     "batch_norm_collectives": "collectives in a step with local batch norm",
     "batch_norm_collective_ms": "time in collectives, per step with local batch norm (ms)",
+    "mean_error": "error of a batch's mean (standard deviations)",
+    "variance_error": "error of a batch's variance (share)",
+    "mean_error_scaled": "error of a batch's mean, times the root of its samples",
+    "variance_error_scaled": "error of a batch's variance, times the root of its samples",
+    "r_p05": "Batch Renorm's r, 5th percentile",
+    "r_p95": "Batch Renorm's r, 95th percentile",
+    "d_p95": "size of Batch Renorm's d, 95th percentile",
+    "clipped_share": "share of r and d beyond Batch Renorm's limits",
 }
 """Labels of metrics that a record holds."""
 

@@ -63,4 +63,5 @@ Rate = Annotated[float | str, PlainValidator(_rate)]
 Shape = Annotated[str, AfterValidator(_shape)]
 Counting = Annotated[str, AfterValidator(_counting)]
 Share = Annotated[float, Field(ge=0, lt=1), AfterValidator(abs)]  # abs: -0.0 is 0.0
+Gain = Annotated[float, Field(gt=0, le=LARGEST_RATE, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, le=LARGEST_RATE, allow_inf_nan=False), AfterValidator(abs)]

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from normzoo_suites.errors import SuiteError, suggest
-from normzoo_suites.settings import READ_AFTERWARDS, canonical_value
+from normzoo_suites.settings import AccuracySettings, canonical_value
 from normzoo_suites.values import TABLE, Value
 
 FIRST_TRIAL_SEED = 100
@@ -67,7 +67,8 @@ class Select(BaseModel):
         return self
 
 
-_UNTRIED = dict.fromkeys(("ema", "readings", "frozen_from", *READ_AFTERWARDS), "no trial's score depends on it") | (
+_OF_THE_READER = ("ema", "readings", "frozen_from", *AccuracySettings.READ_AFTERWARDS)
+_UNTRIED = dict.fromkeys(_OF_THE_READER, "no trial's score depends on it") | (
     dict.fromkeys(
         ("batch_size", "model", "epochs", "train_samples"), "every cell needs its own, or all the same budget"
     )

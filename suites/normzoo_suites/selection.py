@@ -21,10 +21,10 @@ from normzoo_suites.errors import SuiteError, explain
 from normzoo_suites.record import Record
 from normzoo_suites.schema import Suite
 from normzoo_suites.select import FIRST_TRIAL_SEED, Select
-from normzoo_suites.settings import READ_AFTERWARDS, AccuracySettings
+from normzoo_suites.settings import AccuracySettings
 from normzoo_suites.values import Value
 
-_OF_THE_READER = ("seed", "evaluate_on", "readings", "frozen_from", "ema", *sorted(READ_AFTERWARDS))
+_OF_THE_READER = ("seed", "evaluate_on", "readings", "frozen_from", "ema", *sorted(AccuracySettings.READ_AFTERWARDS))
 """Settings that tell no condition apart: nothing that training does before its last step depends on them."""
 
 COUNTED = ("ok", "diverged")

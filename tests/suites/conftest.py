@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from normzoo_suites import Cell, Suite, SuiteError, parse_suite
-from normzoo_suites.settings import MEASURES
+from normzoo_suites.settings import MEASURES, TrainingSettings
 
 SMALL = """\
 name = "small"
@@ -85,10 +85,11 @@ def cell() -> Callable[..., Cell]:
 
     def make(measure: str = "accuracy", protocol: int = 1, **told: object) -> Cell:
         least: dict[str, object] = {"normalizer": "batch_norm", "batch_size": 40}
-        least |= {
-            "accuracy": {"dataset": "digits", "model": "mlp", "epochs": 6},
-            "throughput": {"shape": "64x8x8"},
-        }.get(measure, {"model": "resnet20"})
+        if issubclass(MEASURES[measure], TrainingSettings):
+            least |= {"dataset": "digits", "model": "mlp", "epochs": 6}
+        elif measure != "throughput":
+            least |= {"model": "resnet20"}
+        least |= {"throughput": {"shape": "64x8x8"}, "statistics_noise": {"samples": 8}}.get(measure, {})
         return Cell(measure, protocol, MEASURES[measure].model_validate(least | told))
 
     return make

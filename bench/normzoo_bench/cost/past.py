@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from normzoo_bench.cost.tasks import Key, Task, Tasks, reading, without
 from normzoo_bench.errors import UsageError
 from normzoo_suites import Record, SuiteError, read_record
-from normzoo_suites.settings import MEASURES, READ_AFTERWARDS, AccuracySettings, Settings
+from normzoo_suites.settings import MEASURES, Settings
 
 MOST = 2000
 """Records of a folder that count, and of all folders beside it together.
@@ -44,10 +44,9 @@ def past_of(records: Iterable[Record], tasks: Tasks) -> list[Past]:
     for record in records:
         if record.status != "ok" or not record.seconds or (settings := _settings(record)) is None:
             continue
-        training = isinstance(settings, AccuracySettings)
         key = (
             record.measure,
-            without(settings, READ_AFTERWARDS if training else ()),
+            without(settings, settings.READ_AFTERWARDS),
             record.seconds,
             str(record.environment.get("gpu" if settings.device == "cuda" else "cpu", "")),
         )

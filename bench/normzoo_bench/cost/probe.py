@@ -23,7 +23,7 @@ from normzoo_bench.running.pool import outcomes
 from normzoo_bench.running.rounds import Options
 from normzoo_bench.running.worker import Outcome
 from normzoo_suites import Cell, parse_call
-from normzoo_suites.settings import AccuracySettings
+from normzoo_suites.settings import AccuracySettings, TrainingSettings
 
 SMALL = 2048
 """Up to so many samples a probe trains on all of them."""
@@ -64,7 +64,7 @@ class Probed:
 
 def kind(task: Task) -> Key:
     """Name what is probed together: trainings of one normalizer and model on one data set, steps of one kind."""
-    return (task.measure, *task.keys[1 if isinstance(task.settings, AccuracySettings) else 2])
+    return (task.measure, *task.keys[1 if isinstance(task.settings, TrainingSettings) else 2])
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _trials(plan: Plan, work: Sequence[Work]) -> list[_Trial]:
 
 def _trial(plan: Plan, work: Work) -> _Trial:
     cell = work.cells[0]
-    if not isinstance(cell.settings, AccuracySettings):
+    if not isinstance(cell.settings, TrainingSettings):
         return _Trial(work.task, (cell,), (1.0,))
     tasks = Tasks(plan.sources)
     cells = tuple(_shortened(plan, cell, cell.settings, rounds) for rounds in ROUNDS)
@@ -149,11 +149,15 @@ def _trial(plan: Plan, work: Work) -> _Trial:
     return _Trial(work.task, cells, tuple(one.samples for one in made if one is not None))
 
 
-def _shortened(plan: Plan, cell: Cell, settings: AccuracySettings, rounds: int) -> Cell:
+def _shortened(plan: Plan, cell: Cell, settings: TrainingSettings, rounds: int) -> Cell:
     dataset = plan.dataset(cell)
     assert dataset is not None  # a training has data
-    changes: dict[str, Any] = {"warmup_epochs": 0, "frozen_from": 1.0, "epochs": rounds * max(1, settings.local_epochs)}
-    if dataset.kept(settings.train_samples, settings.evaluate_on) > SMALL:
+    changes: dict[str, Any] = {"warmup_epochs": 0, "epochs": rounds}
+    evaluate_on = "test"
+    if isinstance(settings, AccuracySettings):
+        evaluate_on = settings.evaluate_on
+        changes |= {"frozen_from": 1.0, "epochs": rounds * max(1, settings.local_epochs)}
+    if dataset.kept(settings.train_samples, evaluate_on) > SMALL:
         changes["train_samples"] = -(-SAMPLES // settings.batch_size) * settings.batch_size
     changed = type(settings).model_validate(settings.model_dump() | changes)
     return dataclasses.replace(cell, settings=changed, twin_of=None, same_as=None)
@@ -166,6 +170,6 @@ def _warm_up(trials: Sequence[_Trial]) -> Iterator[Cell]:
         (first, *_), settings = trial.cells, trial.cells[0].settings
         card = normzoo.card(parse_call(settings.normalizer).name)
         owner = "" if card.built_in else card.name  # whose workers are its own
-        if isinstance(settings, AccuracySettings) and owner not in owners:
+        if isinstance(settings, TrainingSettings) and owner not in owners:
             owners.add(owner)
             yield dataclasses.replace(first, settings=settings.model_copy(update={"seed": settings.seed ^ 1}))

@@ -8,7 +8,7 @@ from typing import Any
 
 from normzoo_bench import data
 from normzoo_bench.data import Source
-from normzoo_suites.settings import READ_AFTERWARDS, AccuracySettings, Settings
+from normzoo_suites.settings import AccuracySettings, Settings, TrainingSettings, training_of
 
 Key = tuple[Any, ...]
 
@@ -36,9 +36,6 @@ _ALWAYS = ("device", "ranks_backend", "data")  # processes are started, and stre
 _OF_A_STEP = ("device", "model", "mode", "phase", "direction", "cache", "find", "ranks")
 
 
-_OF_ONE = READ_AFTERWARDS | {"seed"}  # what trainings that take equally long may differ in
-
-
 @dataclass(frozen=True)
 class Task:
     """One thing that costs time.
@@ -60,12 +57,12 @@ class Task:
     @property
     def words(self) -> tuple[str, ...]:
         """Name the likenesses that the keys stand for."""
-        return TRAININGS if isinstance(self.settings, AccuracySettings) else TIMED
+        return TRAININGS if isinstance(self.settings, TrainingSettings) else TIMED
 
     @property
     def batch_size(self) -> int:
         """Samples per step, on which the time per sample depends; 1 for what is timed."""
-        return self.settings.batch_size if isinstance(self.settings, AccuracySettings) else 1
+        return self.settings.batch_size if isinstance(self.settings, TrainingSettings) else 1
 
 
 class Tasks:
@@ -81,13 +78,15 @@ class Tasks:
 
         Tasks that differ in their seed alone are one object: there may be a hundred thousand.
         """
-        if not isinstance(settings, AccuracySettings):
+        training = training_of(settings)
+        if training is None:
             return Task(measure, settings, 1.0, _timed(measure, settings))
-        same = (*without(settings, _OF_ONE), reads)
+        # what trainings that take equally long may differ in is left out
+        same = (measure, *without(settings, settings.READ_AFTERWARDS | {"seed"}), reads)
         if same not in self._made:
-            count = self._count(settings)
-            epochs = settings.epochs + max(0, settings.epochs - settings.frozen_epoch())
-            keys = (same, *_alike(settings))
+            count = self._count(training)
+            epochs = training.epochs + max(0, training.epochs - training.frozen_epoch())
+            keys = (same, *_alike(measure, settings))
             self._made[same] = None if count is None else Task(measure, settings, float(max(count, 1) * epochs), keys)
         return self._made[same]
 
@@ -109,7 +108,7 @@ class Tasks:
 
 def reading(settings: Settings) -> Key:
     """Name what is read of a training."""
-    return tuple(value for key, value in vars(settings).items() if key in READ_AFTERWARDS)
+    return tuple(value for key, value in vars(settings).items() if key in settings.READ_AFTERWARDS)
 
 
 def without(settings: Settings, left_out: Collection[str]) -> Key:
@@ -121,9 +120,9 @@ def _only(settings: Settings, names: Collection[str]) -> Key:
     return tuple(getattr(settings, name, None) for name in names)
 
 
-def _alike(settings: AccuracySettings) -> tuple[Key, ...]:
+def _alike(measure: str, settings: Settings) -> tuple[Key, ...]:
     """Give what trainings that are not the same have in common, the nearest likeness first."""
-    always = _only(settings, _ALWAYS)
+    always = (measure, *_only(settings, _ALWAYS))
     likenesses = (("dataset", "model", "normalizer"), ("model", "normalizer"), ("model",), ())
     return tuple((*always, *_only(settings, names)) for names in likenesses)
 

@@ -14,7 +14,7 @@ from normzoo_bench.diagnosis.finding import Finding
 from normzoo_bench.errors import UsageError
 from normzoo_bench.request import Request
 from normzoo_suites import SuiteError, change_suite, load_suite, read_run
-from normzoo_suites.settings import AccuracySettings
+from normzoo_suites.settings import training_of
 
 DEVICES = ("cpu", "cuda", "auto")
 SECONDS = 900.0
@@ -63,7 +63,7 @@ def wanted(request: Request) -> Wanted:
     own = load_suite(request.suite)
     suite = change_suite(own, settings, request.normalizers, request.seeds, request.repeats, tune=request.tune)
     asked = [cell.settings for cell in suite.cells()]
-    data = ((one.data, one.dataset) for one in asked if isinstance(one, AccuracySettings))
+    data = ((one.data, one.dataset) for one in map(training_of, asked) if one is not None)
     return Wanted(
         request,
         request.load,

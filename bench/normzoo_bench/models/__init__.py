@@ -14,12 +14,21 @@ from normzoo_bench.models.from_timm import build_from_timm, hint
 from normzoo_bench.models.registry import BUILDERS, Shape
 from normzoo_suites.errors import suggest
 
-__all__ = ["Shape", "build", "model_names"]
+__all__ = ["Shape", "build", "model_names", "scale_weights"]
 
 
 def model_names() -> dict[str, str]:
     """Give the built-in models, each with a line about it."""
     return {name: (builder.__doc__ or "").partition("\n")[0] for name, builder in BUILDERS.items()}
+
+
+def scale_weights(model: nn.Module, gain: float) -> None:
+    """Multiply the weights of convolutions and linear layers, and no others."""
+    if gain == 1:
+        return
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            layer.weight.data.mul_(gain)
 
 
 def build(name: str, shape: Shape, classes: int) -> nn.Module:

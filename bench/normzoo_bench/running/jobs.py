@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from normzoo_bench.running.worker import Job
 from normzoo_suites import Cell
-from normzoo_suites.settings import READ_AFTERWARDS, AccuracySettings
+from normzoo_suites.settings import AccuracySettings, TrainingSettings
 
 
 def jobs(cells: Iterable[Cell], together: int = 1) -> list[Job]:
@@ -24,9 +24,10 @@ def jobs(cells: Iterable[Cell], together: int = 1) -> list[Job]:
 
 def _training(cell: Cell) -> str:
     """Name the training that a cell reads."""
-    if not isinstance(cell.settings, AccuracySettings):
+    settings = cell.settings
+    if not isinstance(settings, TrainingSettings):
         return cell.id
-    return f"{cell.protocol} {cell.settings.model_dump_json(exclude=set(READ_AFTERWARDS))}"
+    return f"{cell.measure} {cell.protocol} {settings.model_dump_json(exclude=set(settings.READ_AFTERWARDS))}"
 
 
 def _grouped(trainings: list[list[Cell]], together: int) -> Iterator[list[list[Cell]]]:
@@ -34,7 +35,8 @@ def _grouped(trainings: list[list[Cell]], together: int) -> Iterator[list[list[C
     for cells in trainings:
         settings = cells[0].settings
         on_cuda = isinstance(settings, AccuracySettings) and settings.device == "cuda"
-        key = f"{cells[0].protocol} {settings.model_dump_json(exclude={*READ_AFTERWARDS, 'seed'})}" if on_cuda else ""
+        apart = {*settings.READ_AFTERWARDS, "seed"}
+        key = f"{cells[0].protocol} {settings.model_dump_json(exclude=apart)}" if on_cuda else ""
         alike.setdefault(key or cells[0].id, []).append(cells)
     for group in alike.values():
         yield from (group[start : start + together] for start in range(0, len(group), together))

@@ -8,7 +8,7 @@ import importlib
 import inspect
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from normzoo_bench.result import CannotRun, Diverged, RankFailed, Result
 from normzoo_bench.running.log import without_paths
 from normzoo_suites import Cell, parse_call
 from normzoo_suites.record import Status
-from normzoo_suites.settings import AccuracySettings
+from normzoo_suites.settings import AccuracySettings, TrainingSettings, training_of
 
 TIMED = {
     "throughput": "normzoo_bench.speed.layers",
@@ -27,6 +27,11 @@ TIMED = {
     "sync_cost": "normzoo_bench.speed.sync",
 }
 """By measure, the module that has its ``measure(settings)``. Their cells run one at a time, after all trainings."""
+
+INSIGHTS = {
+    "statistics_noise": "normzoo_bench.insights.statistics_noise",
+}
+"""By measure, the module that has its ``measure(settings of the cells that share a training, data)``."""
 
 TRAINING = ("normzoo_bench.accuracy", "normzoo_bench.data", "timm.optim", "timm.scheduler")
 """What a training imports."""
@@ -78,7 +83,7 @@ def run_job(job: Job, where: str, source_hash: str, fingerprint: str = "") -> li
 
 def _import_first(job: Job) -> None:
     """Import what a job will, which takes seconds once in a worker and says nothing about its first cell."""
-    names = TRAINING if isinstance(job[0].settings, AccuracySettings) else (TIMED[job[0].measure],)
+    names = TRAINING if isinstance(job[0].settings, TrainingSettings) else (TIMED[job[0].measure],)
     for name in names:
         with contextlib.suppress(Exception):  # the cell itself will tell
             importlib.import_module(name)
@@ -124,7 +129,7 @@ def _give_back(ended: Sequence[_Ended]) -> None:
 
 def _resolved(cell: Cell) -> dict[str, Any]:
     """Say what the settings that are ``auto`` have meant here."""
-    if not isinstance(cell.settings, AccuracySettings) or cell.settings.precision != "auto":
+    if not isinstance(cell.settings, TrainingSettings) or cell.settings.precision != "auto":
         return {}
     from normzoo_bench.training.trainer import precision
 
@@ -150,15 +155,21 @@ def _file(cell: Cell) -> str:
 def _measure(job: Job, where: str, fingerprint: str) -> list[_Ended]:
     # imported here, so that a worker pays only for what its cells need
     settings = job[0].settings
-    if isinstance(settings, AccuracySettings):
-        from normzoo_bench import accuracy, data
+    training = training_of(settings)
+    if training is None:
+        return [("ok", "", importlib.import_module(TIMED[job[0].measure]).measure(settings))]
+    from normzoo_bench import accuracy, data
 
-        together = [cell.settings for cell in job if isinstance(cell.settings, AccuracySettings)]
-        dataset = data.load_as(settings.data, settings.dataset, where)
-        if fingerprint not in ("", dataset.fingerprint):
-            raise RuntimeError(f"the data of {settings.dataset} is not here what it was when the run was planned")
-        return [_told(one) for one in accuracy.measure_together(together, dataset)]
-    return [("ok", "", importlib.import_module(TIMED[job[0].measure]).measure(settings))]
+    dataset = data.load_as(training.data, training.dataset, where)
+    if fingerprint not in ("", dataset.fingerprint):
+        raise RuntimeError(f"the data of {training.dataset} is not here what it was when the run was planned")
+    together = [cell.settings for cell in job]
+    measure: Callable[..., list[accuracy.Ended]] = (
+        accuracy.measure_together
+        if isinstance(settings, AccuracySettings)
+        else importlib.import_module(INSIGHTS[job[0].measure]).measure
+    )
+    return [_told(one) for one in measure(together, dataset)]
 
 
 def _told(ended: Result | Diverged | CannotRun) -> _Ended:

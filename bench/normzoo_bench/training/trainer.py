@@ -19,7 +19,7 @@ from normzoo_bench.training.augment import augmentation
 from normzoo_bench.training.feed import Feed
 from normzoo_bench.training.observe import Observer, tell
 from normzoo_bench.training.optimizer import optimizer, rates
-from normzoo_suites.settings import AccuracySettings
+from normzoo_suites.settings import AccuracySettings, TrainingSettings
 
 
 class Batches(Protocol):
@@ -126,6 +126,8 @@ class Training:
             loss = self._loss(logits, labels)
         self.optimizer.zero_grad()
         loss.backward()
+        if self.settings.clip_gradient:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_gradient)
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.model)
@@ -191,7 +193,7 @@ def autocast(settings: AccuracySettings) -> AbstractContextManager[object]:
     return torch.autocast(settings.device, torch.bfloat16) if precision(settings) == "bfloat16" else nullcontext()
 
 
-def precision(settings: AccuracySettings) -> str:
+def precision(settings: TrainingSettings) -> str:
     """Give the precision that ``auto`` stands for."""
     if settings.precision != "auto":
         return settings.precision

@@ -22,8 +22,11 @@ from normzoo_reports.results import Estimate
 from normzoo_reports.statistics.signs import interval
 from normzoo_reports.tables import estimate
 
-BATCH_LIKE = ("local_batch", "batch_size", "ranks")
+BATCH_LIKE = ("local_batch", "batch_size", "ranks", "samples")
 """Settings that grow by factors: their axis is logarithmic with base 2."""
+
+DECADES = ("mean_error", "variance_error")
+"""Metrics that fall by factors: their axis is logarithmic with base 10, where all values are above 0."""
 
 _DODGE = 0.03  # in doublings: series of equal accuracy would else hide one another
 
@@ -92,6 +95,8 @@ def _line(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look], m
         ax.set_xscale("log", base=2)
         ax.set_xticks(ticks, [words.show_value(float(tick)) for tick in ticks])
         ax.xaxis.set_minor_locator(NullLocator())
+    if panel.value in DECADES and rows[panel.value].min() > 0:
+        ax.set_yscale("log")
     ax.grid(visible=False, axis="x")
     name_axes(ax, panel.category, panel.value)
 

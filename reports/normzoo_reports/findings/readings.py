@@ -18,7 +18,7 @@ from normzoo_reports.results import Estimate, Pivot
 from normzoo_reports.statistics.signs import interval
 from normzoo_reports.tables import conditions, estimate
 from normzoo_suites import Run
-from normzoo_suites.settings import READ_AFTERWARDS
+from normzoo_suites.settings import AccuracySettings
 
 READINGS = (
     "test_accuracy",
@@ -42,7 +42,12 @@ _EXPLAINED = {
     "test_accuracy_ema": "averaged weights are a moving average of the weights themselves",
 }
 
-_OF_THE_READER = (*READ_AFTERWARDS, "readings", "frozen_from", "ema")  # no training depends on these settings
+_OF_THE_READER = (
+    *AccuracySettings.READ_AFTERWARDS,
+    "readings",
+    "frozen_from",
+    "ema",
+)  # no training depends on these settings
 _OF_A_STREAM = ("stream", "corruption", "stream_momentum", "eval_batch_size")
 _SET_BY: dict[str, tuple[str, ...]] = {
     "test_accuracy_batch": ("eval_batch_size",),

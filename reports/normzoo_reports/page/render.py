@@ -17,6 +17,7 @@ from normzoo_reports.findings.benchmarks import Session
 from normzoo_reports.findings.cards import cards
 from normzoo_reports.findings.cells import again, tried
 from normzoo_reports.findings.environments import differing, environments
+from normzoo_reports.findings.insights import Insight, insights
 from normzoo_reports.findings.problems import problems
 from normzoo_reports.findings.readings import Readings, explained, readings, streams
 from normzoo_reports.findings.tuning import tuning
@@ -52,6 +53,7 @@ def render(run: Run, sessions: Sequence[Session] = ()) -> str:
         "pareto": pareto(run, table),
         "readings": (read := readings(run, table)),
         "streams": streams(run, table),
+        "insights": (seen := insights(run, table)),
         "explained": explained(table),
         "rankings": show_rankings(run, table),
         "of_accuracies": show_accuracies(run, table),
@@ -71,7 +73,7 @@ def render(run: Run, sessions: Sequence[Session] = ()) -> str:
         "detailed": detailed(run),
         "script": script(),
         "filters": (known := filters(table, tuned(run))),
-        "metrics": _metrics(figures, costs, read),
+        "metrics": _metrics(figures, costs, read, seen),
         "island": island(run, table, known),
         "contents": contents,
         "linked": linked,
@@ -79,9 +81,10 @@ def render(run: Run, sessions: Sequence[Session] = ()) -> str:
     return fill("run/page.html.j2", context)
 
 
-def _metrics(figures: list[Shown], costs: list[speed.Section], read: list[Readings]) -> list[str]:
+def _metrics(figures: list[Shown], costs: list[speed.Section], read: list[Readings], seen: list[Insight]) -> list[str]:
     """Name the metrics that the page has tables of, each once."""
     tables = [figure.table for figure in figures if figure.table] + [one.table for one in read]
+    tables += [table for one in seen for table in one.tables]
     found = [table.metric for table in tables] + [table.metric for section in costs for table in section.tables]
     return list(dict.fromkeys(found))
 

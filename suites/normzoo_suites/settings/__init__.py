@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from normzoo_suites.errors import Place, SuiteError, explain, suggest
 from normzoo_suites.settings.accuracy import AccuracySettings
 from normzoo_suites.settings.base import Settings
+from normzoo_suites.settings.statistics_noise import StatisticsNoiseSettings
 from normzoo_suites.settings.timed import (
     MemorySettings,
     ModelThroughputSettings,
@@ -22,21 +23,24 @@ from normzoo_suites.settings.timed import (
     ThroughputSettings,
     TimedSettings,
 )
+from normzoo_suites.settings.training import TrainingSettings
 from normzoo_suites.values import Value
 
 __all__ = [
     "DERIVED",
     "MEASURES",
-    "READ_AFTERWARDS",
     "AccuracySettings",
     "MemorySettings",
     "ModelThroughputSettings",
     "Settings",
+    "StatisticsNoiseSettings",
     "SyncCostSettings",
     "ThroughputSettings",
     "TimedSettings",
+    "TrainingSettings",
     "canonical_side",
     "canonical_value",
+    "training_of",
 ]
 
 MEASURES: dict[str, type[Settings]] = {
@@ -45,11 +49,15 @@ MEASURES: dict[str, type[Settings]] = {
     "model_throughput": ModelThroughputSettings,
     "memory": MemorySettings,
     "sync_cost": SyncCostSettings,
+    "statistics_noise": StatisticsNoiseSettings,
 }
 
 
-READ_AFTERWARDS = frozenset({"eval_batch_size", "stream", "corruption", "stream_momentum", "probe"})
-"""The settings of accuracy that a training does not see: cells that differ in these alone share one."""
+def training_of(settings: Settings) -> AccuracySettings | None:
+    """Give the training that a measure looks into, as ``accuracy`` spells it; None for what trains nothing."""
+    if isinstance(settings, AccuracySettings) or not isinstance(settings, TrainingSettings):
+        return settings if isinstance(settings, AccuracySettings) else None
+    return AccuracySettings(**{key: getattr(settings, key) for key in TrainingSettings.model_fields})
 
 
 DERIVED = {"accuracy": ("local_batch",), "sync_cost": ("local_batch",)}

@@ -7,21 +7,16 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from normzoo_suites.calls import parse_call
 from normzoo_suites.errors import SuiteError
-from normzoo_suites.fields import LARGEST, CallText, Count, Counting, Decay, Rate, Samples, Share
-from normzoo_suites.settings.base import Settings, divisors
+from normzoo_suites.fields import LARGEST, CallText, Count, Counting, Share
+from normzoo_suites.settings.base import divisors
+from normzoo_suites.settings.training import TrainingSettings
 
 
-class AccuracySettings(Settings):
-    """One training run, and what is read off it.
+class AccuracySettings(TrainingSettings):
+    """One training run, maybe of several ranks, and what is read off it; ``batch_size`` is of all ranks together.
 
     Attributes:
-        dataset: an embedded data set, a hub id or a folder.
-        model: a built-in model, or ``timm/NAME``.
-        epochs: passes over the training part; the last partial batch of each is dropped.
-        batch_size: samples per optimizer step, all ranks together.
-        train_samples: how many of the training part are used.
         ranks: data-parallel width; ``local_batch`` = batch_size / ranks.
         draw: which samples make up a step: ``iid``, ``balanced`` (every class equally often), and where the steps
             themselves are skewed ``classes(k=2)``, ``class_ordered`` or ``drifting``.
@@ -34,17 +29,7 @@ class AccuracySettings(Settings):
             arXiv:1602.05629): ranks train E epochs by themselves, then their weights are averaged.
         buffers: whose running statistics are kept: rank 0's, the mean over ranks, or with ``local_epochs`` each
             rank's norm layers stay ``local`` (FedBN, arXiv:2102.07623).
-        learning_rate: a number, or ``linear(rate=0.1, per=256)``: the linear rule of Goyal et al. 2017
-            (arXiv:1706.02677), rate · batch_size / per.
-        weight_decay: of weights; norms and biases go without.
-        optimizer: ``sgd`` (Nesterov's momentum, 0.9) or ``adamw``.
-        schedule: of the learning rate after the warm-up; ``cosine`` ends at 0.
-        warmup_epochs: in which the learning rate rises from 0, linearly.
-        label_smoothing: of the training loss.
         ema: decay of a moving average of the weights, read besides; 0 is none.
-        augment: ``none``, ``flip`` or ``crop_flip(padding=4)``.
-        precision: ``auto`` is bfloat16 autocast on CUDA and float32 on CPU.
-        layout: memory layout of images and weights; ``auto`` is channels_last on CUDA, contiguous on CPU.
         capture: ``auto`` replays a step as a CUDA graph on CUDA; ``off`` launches every step.
         momentum_counts: ``steps``, or ``samples(per=N)``: running statistics then forget at every batch size as their
             momentum says it at batch size N, 1 − (1 − momentum)^(batch_size / N).
@@ -58,17 +43,35 @@ class AccuracySettings(Settings):
         stream_momentum: the weight of each batch of the stream in the statistics that follow it.
         probe: ``leak`` reads batches of one class each, and how far a sample's gradient reaches into its batch-mates.
         frozen_from: the share of training after which a branch goes on with frozen statistics; 1 is no branch.
-        seed: draws weights, order, augmentation, and the test part where a data set has none.
 
     """
 
-    REPLICATES: ClassVar[Literal["seed", "repeat"]] = "seed"
+    READ_AFTERWARDS: ClassVar[frozenset[str]] = frozenset(
+        {"eval_batch_size", "stream", "corruption", "stream_momentum", "probe"}
+    )
+    METRICS: ClassVar[tuple[str, ...]] = (
+        "test_accuracy",
+        "test_accuracy_population",
+        "test_accuracy_batch",
+        "test_accuracy_mean_buffers",
+        "test_accuracy_frozen",
+        "test_accuracy_ema",
+        "train_eval_gap",
+        "stream_accuracy",
+        "stream_accuracy_batch",
+        "stream_accuracy_adabn",
+        "stream_accuracy_momentum",
+        "test_accuracy_grouped",
+        "label_leak",
+        "gradient_footprint",
+        "validation_accuracy",
+        "validation_loss",
+        "train_accuracy",
+        "test_loss",
+        "chance_accuracy",
+        "local_batch",
+    )
 
-    dataset: CallText
-    model: Annotated[str, Field(min_length=1)]
-    epochs: Count
-    batch_size: Count
-    train_samples: Samples = "all"
     ranks: Count = 1
     draw: CallText = "iid"
     split: CallText = "iid"
@@ -77,16 +80,7 @@ class AccuracySettings(Settings):
     ranks_backend: Literal["virtual", "process"] = "virtual"
     local_epochs: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     buffers: Literal["rank0", "mean", "local"] = "rank0"
-    learning_rate: Rate = 0.1
-    weight_decay: Decay = 5e-4
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_epochs: Annotated[int, Field(ge=0, le=LARGEST)] = 0
-    label_smoothing: Share = 0.0
     ema: Share = 0.0
-    augment: CallText = "none"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    layout: Literal["auto", "contiguous", "channels_last"] = "auto"
     capture: Literal["auto", "off"] = "auto"
     momentum_counts: Counting = "steps"
     data: Literal["resident", "stream"] = "resident"
@@ -98,7 +92,6 @@ class AccuracySettings(Settings):
     stream_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.1
     probe: Literal["none", "leak"] = "none"
     frozen_from: Annotated[float, Field(gt=0, le=1)] = 1.0
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0  # what numpy's and scikit-learn's draws take
 
     @model_validator(mode="after")
     def _ranks_divide_the_batch(self) -> AccuracySettings:
@@ -112,12 +105,7 @@ class AccuracySettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _parts_of_training_fit(self) -> AccuracySettings:
-        if self.warmup_epochs >= self.epochs:
-            raise SuiteError(
-                f"warmup_epochs must be fewer than epochs, got {self.warmup_epochs} of {self.epochs}",
-                ("warmup_epochs",),
-            )
+    def _readings_fit(self) -> AccuracySettings:
         by_batch = self.readings == "all" or self.stream != "none" or self.probe != "none"
         if self.eval_batch_size and not by_batch:
             raise SuiteError(
@@ -136,6 +124,16 @@ class AccuracySettings(Settings):
                 "statistics; train longer, branch earlier, or not at all (frozen_from=1)",
                 ("frozen_from",),
             )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_can_be_noisy(self) -> AccuracySettings:
+        for key, plain in (("data", "resident"), ("effects", "none")):
+            if self.label_noise and getattr(self, key) != plain:
+                raise SuiteError(
+                    f'label_noise replaces labels that lie ready; it needs {key} = "{plain}", got {getattr(self, key)}',
+                    ("label_noise",),
+                )
         return self
 
     @model_validator(mode="after")
@@ -177,10 +175,3 @@ class AccuracySettings(Settings):
         """Give the number of epochs before the branch with frozen statistics, nearest to its share in whole rounds."""
         unit = max(1, self.local_epochs)
         return max(unit, unit * round(self.frozen_from * self.epochs / unit))
-
-    def rate(self) -> float:
-        """Give the learning rate as a number, the linear rule applied."""
-        if not isinstance(self.learning_rate, str):
-            return float(self.learning_rate)
-        options = parse_call(self.learning_rate).options
-        return float(options["rate"] or 0) * self.batch_size / float(options["per"] or 1)

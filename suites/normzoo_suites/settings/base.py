@@ -13,12 +13,19 @@ from normzoo_suites.fields import CallText
 class Settings(BaseModel):
     """What every measure shares: which normalizer, on what kind of device.
 
-    ``REPLICATES`` names the setting that tells repeats of one experiment apart, and pairs them.
+    Attributes:
+        REPLICATES: the setting that tells repeats of one experiment apart, and pairs them.
+        READ_AFTERWARDS: the settings that a training does not see: cells that differ in these alone share one.
+        METRICS: every number that the measure gives, spelt once: what claims and figures may speak of. Units stand in
+            the names, and no two measures share one: a metric tells what was measured.
+
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     REPLICATES: ClassVar[Literal["seed", "repeat"]]
+    READ_AFTERWARDS: ClassVar[frozenset[str]] = frozenset()
+    METRICS: ClassVar[tuple[str, ...]]
 
     normalizer: CallText
     device: Literal["cpu", "cuda"] = "cpu"

@@ -16,6 +16,12 @@ Precision = Literal["float32", "bfloat16"]
 Mode = Literal["eager", "compiled", "captured"]
 
 
+def _timed(name: str) -> tuple[str, ...]:
+    """Name a time, its ratio to batch norm's in pairs, and the 10th and 90th percentile of both."""
+    spread = (f"{which}{end}" for which in (name, f"{name}_ratio") for end in ("", "_p10", "_p90"))
+    return (*spread, f"batch_norm_{name}")
+
+
 class TimedSettings(Settings):
     """What is timed: by how many CPU threads, and in which fresh process.
 
@@ -44,6 +50,18 @@ class ThroughputSettings(TimedSettings):
         cache: ``hot``, the step repeated as it is, or ``cold``, the last-level cache emptied before every step.
 
     """
+
+    METRICS: ClassVar[tuple[str, ...]] = (
+        *_timed("step_ms"),
+        "images_per_s",
+        "share_of_limit",
+        "fewest_mb",
+        "copy_gb_per_s",
+        "saved_t",
+        "kernels",
+        "graph_breaks",
+        "error_vs_float64",
+    )
 
     shape: Shape
     batch_size: Count
@@ -93,6 +111,14 @@ class ModelThroughputSettings(_ModelSettings):
 
     """
 
+    METRICS: ClassVar[tuple[str, ...]] = (
+        *_timed("model_step_ms"),
+        "model_images_per_s",
+        "model_kernels",
+        "model_graph_breaks",
+        "model_error_vs_float64",
+    )
+
     phase: Literal["training", "inference", "folded"] = "training"
     mode: Mode = "eager"
 
@@ -107,6 +133,8 @@ class MemorySettings(_ModelSettings):
         limit_mib: what has to hold the whole of it when the largest batch is looked for; 0 is the device's memory.
 
     """
+
+    METRICS: ClassVar[tuple[str, ...]] = ("peak_mib", "saved_mib", "model_mib", "largest_batch")
 
     phase: Literal["training", "inference"] = "training"
     mode: Literal["eager", "compiled"] = "eager"
@@ -136,6 +164,15 @@ class SyncCostSettings(_ModelSettings):
         ranks: processes; ``local_batch`` = batch_size / ranks.
 
     """
+
+    METRICS: ClassVar[tuple[str, ...]] = (
+        *_timed("sync_step_ms"),
+        "sync_images_per_s",
+        "collectives",
+        "collective_ms",
+        "batch_norm_collectives",
+        "batch_norm_collective_ms",
+    )
 
     ranks: Count = 1
 
