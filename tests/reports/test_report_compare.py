@@ -141,7 +141,7 @@ def test_conditions_that_were_tuned_to_other_values_do_not_pair_and_are_told(
     assert not compare(a, a).warnings
     held = compare(a, b)
     assert "not pair: batch_norm (learning_rate 0.4 in A, 0.05 in B)" in held.warnings[0]
-    assert held.only_a["accuracy, batch_norm, ranks 20 (2 each), learning_rate 0.4"] == 6
+    assert held.only_a["accuracy, batch_norm, learning_rate 0.4, ranks 20 (2 each)"] == 6
     assert {one.normalizer for one in held.changes} == {"group_norm"}
 
 

@@ -101,7 +101,7 @@ def test_every_trial_has_its_settings_numbers_and_command(tuned_page: Path) -> N
         (block,) = re.findall(rf'<div class="cell" id="cell-{trial.id}">(.*?)</div>', page, flags=re.DOTALL)
         assert f"validation_accuracy {run.records[trial.id].metrics['validation_accuracy']:.5g}" in block
         assert f"reproduce runs/quick {trial.id}" in block
-    assert "batch_norm, ranks 1 (40 each), learning_rate 0.05" in page.partition("<h3>trials</h3>")[2]
+    assert "batch_norm, learning_rate 0.05, ranks 1 (40 each)" in page.partition("<h3>trials</h3>")[2]
 
 
 def test_the_script_knows_trials_apart_from_the_cells_whose_curves_it_draws(tuned_page: Path) -> None:

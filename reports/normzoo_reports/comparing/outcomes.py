@@ -35,6 +35,7 @@ _SIZE = Outcome("lower", "ratio")
 _COUNT = Outcome("lower", "plain")
 _BESIDE_LOWER = Outcome("lower", "ratio", main=False)
 _BESIDE_HIGHER = Outcome("higher", "ratio", main=False)
+_INSIGHT, _INSIGHT_BESIDE = (Outcome("neither", "plain", main) for main in (True, False))  # it explains; it is no merit
 _REFERENCE = Outcome("neither", "ratio", main=False)  # what is timed beside: it tells of the machine
 
 OUTCOMES: dict[str, Outcome] = {
@@ -82,6 +83,14 @@ OUTCOMES: dict[str, Outcome] = {
     "batch_norm_sync_step_ms": _REFERENCE,
     "sync_images_per_s": _BESIDE_HIGHER,
     "collectives": _COUNT,
+    "mean_error": _INSIGHT,
+    "variance_error": _INSIGHT,
+    "mean_error_scaled": _INSIGHT_BESIDE,
+    "variance_error_scaled": _INSIGHT_BESIDE,
+    "r_p05": _INSIGHT_BESIDE,
+    "r_p95": _INSIGHT_BESIDE,
+    "d_p95": _INSIGHT_BESIDE,
+    "clipped_share": _INSIGHT_BESIDE,
     "collective_ms": Outcome("lower", "plain"),  # 0 where nothing is synchronized, of which there is no ratio
 }
 """By metric. What is left out is no outcome: chance, the bytes that must move, percentiles, what a setting implies."""
