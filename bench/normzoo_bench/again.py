@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from normzoo_suites import FINAL, Record, Run
-from normzoo_suites.settings import MEASURES
+from normzoo_suites.settings import MEASURES, TrainingSettings
 
 SPREADS = 3.0
 """So many standard deviations of the seeds may lie between two values that agree."""
@@ -61,6 +61,7 @@ class Reproduced:
         stored: the run's record.
         again: the new one.
         metrics: their numbers side by side.
+        exact: whether all of it, every epoch too, has to be the same to the bit.
         environment: by name, what the environment was and is, where that differs.
         changes: what of the cell itself is not what it was: its normalizer's source, its data; in words.
 
@@ -69,6 +70,7 @@ class Reproduced:
     stored: Record
     again: Record
     metrics: tuple[Metric, ...]
+    exact: bool
     environment: Mapping[str, tuple[Any, Any]]
     changes: tuple[str, ...]
 
@@ -88,7 +90,8 @@ class Reproduced:
         """0 when all numbers agree, 3 when some do not, 1 when the cell failed."""
         if self.again.status not in FINAL:
             return 1
-        return 0 if self.stored.status == self.again.status and all(one.agrees for one in self.metrics) else 3
+        agrees = self.stored.status == self.again.status and all(one.agrees for one in self.metrics)
+        return 0 if agrees and (self.same_to_the_bit or not self.exact) else 3
 
     def to_json(self) -> dict[str, Any]:
         """Give all of it for machines."""
@@ -125,14 +128,14 @@ def compared(run: Run, stored: Record, again: Record, changes: Sequence[str] = (
         for name in sorted(stored.environment.keys() | again.environment.keys())
         if stored.environment.get(name, "") != again.environment.get(name, "")
     }
-    trained_on_cpu = stored.measure == "accuracy" and stored.settings.get("device") == "cpu"
+    trained_on_cpu = issubclass(MEASURES[stored.measure], TrainingSettings) and stored.settings.get("device") == "cpu"
     exact = trained_on_cpu and not changes and not environment.keys() - _IRRELEVANT
     alike = _alike(run, stored)
     metrics = tuple(
         Metric(name, stored.metrics.get(name), again.metrics.get(name), _spread(alike, name), exact)
         for name in dict.fromkeys((*stored.metrics, *again.metrics))
     )
-    return Reproduced(stored, again, metrics, environment, tuple(changes))
+    return Reproduced(stored, again, metrics, exact, environment, tuple(changes))
 
 
 def _alike(run: Run, stored: Record) -> list[Record]:

@@ -46,6 +46,8 @@ def _agreement(found: Reproduced) -> str:
     if found.stored.status != found.again.status:
         return f"not reproduced: it was {found.stored.status}, and is {found.again.status}"
     off = [one for one in found.metrics if not one.agrees]
+    if not off and found.exact:
+        return "not reproduced: the epochs on the way differ, although the last numbers do not"
     if not off:
         return f"reproduced: every number is the same, or within {SPREADS:g} spreads of the {found.counted}s"
     why = ""

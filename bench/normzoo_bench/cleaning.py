@@ -13,6 +13,7 @@ from filelock import Timeout
 
 from normzoo_bench.caches import cache_folder
 from normzoo_bench.errors import UsageError
+from normzoo_bench.files import PARTIAL, real
 from normzoo_bench.running.leases import Leases
 from normzoo_suites import Run, SuiteError, read_record, read_run
 from normzoo_suites.errors import NewerSchemaError
@@ -20,7 +21,6 @@ from normzoo_suites.errors import NewerSchemaError
 SETTLED_S = 600.0
 """A half-written file that was younger may be another process's, also on another machine, that is writing it now."""
 
-_PARTIAL = re.compile(r"\..+\.\d+\.part")  # as ``files.write_whole`` and the reports write
 _RECORD = re.compile(r"[0-9a-f]{16}\.json")
 _CACHED = re.compile(r"[0-9a-f]{16}(\.pt|\.fingerprint|\.\d+\.part)")
 
@@ -68,7 +68,7 @@ def clean(runs: Iterable[Path], older: bool, outdated: bool, cache: bool, dry_ru
         UsageError, SuiteError: for a folder that is no run folder, that a run is at work in, or that cannot be changed.
 
     """
-    folders = list({run.resolve(): run for run in runs}.values())
+    folders = list({real(run): run for run in runs}.values())
     if not folders and not cache:
         raise UsageError("there is nothing to clean; name run folders, or --cache for decoded data")
     with ExitStack() as stack:
@@ -89,6 +89,7 @@ def _hold(stack: ExitStack, folder: Path, dry_run: bool) -> None:
     if dry_run and not Path(leases.lock.lock_file).exists():
         return
     try:
+        leases.settle()
         stack.enter_context(leases.lock)
         if not leases.others():
             return
@@ -102,7 +103,7 @@ def _hold(stack: ExitStack, folder: Path, dry_run: bool) -> None:
 
 
 def _kinds(run: Run, older: bool, outdated: bool) -> list[_Kind]:
-    partial = [file for name in ("", "cells", "contracts") for file in _files(run.folder / name, _PARTIAL.fullmatch)]
+    partial = [file for name in ("", "cells", "contracts") for file in _files(run.folder / name, PARTIAL.fullmatch)]
     settled = [file for file in partial if _is_settled(file)]
     unplanned, newer = _unplanned(run)
     known = bool(run.waiting)

@@ -227,11 +227,11 @@ def check(
         UsageError, SuiteError, PluginError: for a normalizer that is not known, or that the run did not measure.
 
     """
-    from normzoo import plugins
+    from normzoo_bench import plugin_files
     from normzoo_bench.contracts import check as hold
 
     for file in load:
-        plugins.load(file)
+        plugin_files.load(file)
     return hold([str(target) for target in targets], None if to is None else Path(to), announce)
 
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from pathlib import Path
 
+PARTIAL = re.compile(r"\..+\.\d+\.part")
+"""The names of files that are being written, here and in the reports."""
 
-def write_whole(file: Path, content: str | bytes) -> None:
-    """Write a file by rename, so that a reader, or a power cut, sees the old one or the new one.
+
+def real(path: Path) -> Path:
+    """Give a path without links and dots; of links that lead round in a circle, as far as they lead."""
+    return Path(os.path.realpath(path))
+
+
+def write_whole(file: Path, content: str | bytes, durable: bool = True) -> None:
+    """Write a file by rename, so that a reader, or if it is ``durable`` a power cut, sees the old one or the new one.
 
     Raises:
         OSError: when it cannot be written; what was there before still is.
@@ -21,7 +30,8 @@ def write_whole(file: Path, content: str | bytes) -> None:
         with partial.open("wb") as stream:
             stream.write(content.encode() if isinstance(content, str) else content)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         partial.replace(file)
     except OSError:
         with contextlib.suppress(OSError):  # where its folder is none, there is nothing to take away

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 
 import normzoo
-from normzoo import plugins
-from normzoo_bench import data, shards
+from normzoo_bench import data, plugin_files, shards
 from normzoo_bench.checks import check_data, check_devices, check_normalizers
 from normzoo_bench.data import DataSet, Source
 from normzoo_bench.errors import UsageError
@@ -99,7 +98,7 @@ def plan(request: Request, recorded: Recorded = lambda _: {}) -> Plan:
         UsageError, SuiteError: for whatever of the request cannot be done.
 
     """
-    loaded = [name for path in request.load for name in plugins.load(path)]
+    loaded = [name for path in request.load for name in plugin_files.load(path)]
     changes = dict(request.settings)
     if request.device is not None:
         if "device" in changes:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import get_args
 
 import normzoo
-from normzoo import plugins
-from normzoo_bench import data
+from normzoo_bench import data, plugin_files
 from normzoo_bench.again import Reproduced, compared
 from normzoo_bench.checks import check_data, check_devices, check_normalizers
 from normzoo_bench.data import Source
 from normzoo_bench.errors import UsageError
+from normzoo_bench.files import real
 from normzoo_bench.planner import Plan, source_hash
 from normzoo_bench.request import Request
 from normzoo_bench.running.rounds import Options
@@ -50,7 +50,7 @@ def measure_again(asked: Asked) -> Reproduced:
 
     """
     for file in asked.load:
-        plugins.load(file)
+        plugin_files.load(file)
     run = read_run(asked.run)
     cell, stored = _stored(run, asked.cell)
     _check_normalizer(cell, stored)
@@ -90,7 +90,7 @@ def _check_out(asked: Asked, cell: Cell) -> None:
     """Require a folder that is not the run's, and holds nothing but this cell."""
     if asked.out is None or not (asked.out / "run.json").exists():
         return
-    if asked.out.resolve() == asked.run.resolve():
+    if real(asked.out) == real(asked.run):
         raise UsageError(f"--out {asked.out} is the run itself, whose records stay as they are; name another folder")
     if [one.id for one in read_run(asked.out).cells] != [cell.id]:
         raise UsageError(f"--out {asked.out} holds other cells; name another folder")

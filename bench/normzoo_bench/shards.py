@@ -28,7 +28,7 @@ def parse(text: str | Shard | None) -> Shard | None:
     if text is None:
         return None
     spelt = "/".join(map(str, text)) if isinstance(text, tuple) else text
-    match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", spelt)
+    match = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", spelt)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise UsageError(f"--shard takes a part and the number of parts, such as 1/3, 2/3 or 3/3; got {spelt!r}")
     return int(match[1]), int(match[2])

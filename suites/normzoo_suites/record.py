@@ -96,6 +96,10 @@ class Record(BaseModel):
         return self.model_dump_json(indent=1)
 
 
+_LARGE = 10**300  # larger numbers have more digits than readers take
+_DEEP = 20  # tables in tables; a list may hold itself
+
+
 def encodable(text: str) -> str:
     r"""Spell half characters (lone surrogates, as odd file names give) as ``\ud800``: no file can hold them."""
     return text.encode(errors="backslashreplace").decode()
@@ -103,18 +107,29 @@ def encodable(text: str) -> str:
 
 def as_data(data: Mapping[str, Any]) -> dict[str, Any]:
     """Give a table of what JSON can hold: the rest as its text."""
-    return {encodable(str(key)): _plain(value) for key, value in data.items()}
+    return {encodable(_text(key)): _plain(value) for key, value in data.items()}
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object, depth: int = _DEEP) -> Any:
     """Give what JSON can hold as it is, anything else as its text: a plugin's option may be of any type."""
-    if isinstance(value, Mapping):
-        return as_data(value)
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+    if isinstance(value, Mapping) and depth:
+        return {encodable(_text(key)): _plain(inner, depth - 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple) and depth:
+        return [_plain(inner, depth - 1) for inner in value]
+    if value is None or isinstance(value, bool):
         return value
-    return encodable(str(value))
+    if isinstance(value, int) and abs(value) < _LARGE:
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    return encodable(_text(value))
+
+
+def _text(value: object) -> str:
+    try:
+        return "".join(str(value))  # of a text of a type of its own, the text
+    except Exception:  # too many digits, or a text that the type's author got wrong
+        return f"<{type(value).__name__}>"
 
 
 def read_record(text: str | bytes, name: str) -> Record:

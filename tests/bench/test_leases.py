@@ -146,3 +146,67 @@ def test_a_runner_gives_signs_of_life(run: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_half_written_file_of_a_runner_stops_nobody(run: Path, second: Leases) -> None:
     (run / "runners" / "half.json").write_text('{"machine": "', encoding="utf-8")
     assert take(second, "x")
+
+
+def test_who_measures_single_cells_or_cannot_be_read_is_in_nobodys_way(run: Path) -> None:
+    alone, plan, same = Leases(run, ""), Leases(run, "a plan"), Leases(run, "a plan")
+    assert alone.join() == plan.join() == set()
+    (run / "runners" / "odd.json").write_text("", encoding="utf-8")
+    assert same.join() == set()
+    assert take(alone, "x")
+    assert take(plan, "y")
+    assert not take(same, "y")
+    assert not take(same, "x")
+    for one in (alone, plan, same):
+        one.leave()
+
+
+def test_who_was_asleep_and_taken_for_dead_has_what_it_takes_from_then_on(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "BEAT", 1000.0)  # asleep
+    sleeper, other = Leases(run, "a plan"), Leases(run, "a plan")
+    for one in (sleeper, other):
+        one.join()
+    assert take(sleeper, "x")
+    monkeypatch.setattr(leases, "SILENCE", 0.1)
+    assert not take(other, "x")
+    time.sleep(0.2)
+    assert take(other, "x")
+    monkeypatch.setattr(leases, "SILENCE", 60.0)
+    assert take(sleeper, "y")
+    assert not take(other, "y")
+    assert not take(sleeper, "x")
+    sleeper.leave()
+    assert take(other, "y")
+    other.leave()
+
+
+def test_what_a_runner_had_before_this_machine_was_started_anew_is_free(run: Path, second: Leases) -> None:
+    file = elsewhere(run, ["x"])
+    told = {"machine": "before", "host": leases._host(), "about": "a plan", "cells": ["x"]}
+    file.write_text(json.dumps(told), encoding="utf-8")
+    assert not take(second, "x")  # it gave a sign just now: machines may be copies of one another
+    old = time.time() - 120
+    os.utime(file, (old, old))
+    if leases._host():
+        assert take(second, "x")
+
+
+def test_a_folder_whose_runner_died_elsewhere_is_found_free_within_a_minute(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run / "runners").mkdir()
+    file = elsewhere(run, ["x"])
+    os.utime(file, (1, 1))
+    monkeypatch.setattr(leases, "SILENCE", 0.3)
+    assert at_work(run) == 0
+    assert Leases(run, "another").join() == set()
+
+
+def test_a_claim_is_never_seen_half_written(run: Path, first: Leases, second: Leases) -> None:
+    seen = []
+    for number in range(200):
+        assert take(first, f"cell {number}")
+        seen += [json.loads(file.read_text(encoding="utf-8")) for file in (run / "runners").glob("*.json")]
+    assert len(seen) == 400

@@ -105,6 +105,15 @@ def test_where_versions_differ_as_much_as_three_seed_spreads_may_lie_between(run
         assert made(run, {"test_accuracy": 0.90}, value).exit_code == 3  # nothing has changed: to the bit
 
 
+def test_epochs_that_differ_on_the_way_are_no_reproduction_where_all_must_be_the_same(run):
+    base = one(run)
+    other = base.model_copy(update={"series": base.series | {"train_loss": [9.9]}})
+    assert again.compared(read_run(run), base, base).exit_code == 0
+    assert again.compared(read_run(run), base, other).exit_code == 3
+    elsewhere = other.model_copy(update={"environment": base.environment | {"torch": "9.9"}})
+    assert again.compared(read_run(run), base, elsewhere).exit_code == 0
+
+
 def test_another_commit_or_an_uncommitted_file_does_not_excuse_another_number(run):
     assert made(run, {"test_loss": 1.0}, {"test_loss": 1.0000001}, {"commit": "abc", "dirty": True}).exit_code == 3
 

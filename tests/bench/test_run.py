@@ -162,6 +162,39 @@ def start_a_child():
 
 Forks = bad("forks", start_a_child)
 
+def leave_a_daemon():
+    subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(603)", "normzoo-orphan"], start_new_session=True
+    )
+    time.sleep(600)
+
+Daemon = bad("leaves_a_daemon", leave_a_daemon)
+
+def fork():
+    if os.fork() == 0:
+        time.sleep(0.2)
+        raise SystemExit(0)  # goes up to the worker, which is two by now
+
+Doubles = bad("doubles", fork)
+
+def clear_temporary_files():
+    os.remove(os.readlink("/proc/self/fd/1"))
+
+Clears = bad("clears", clear_temporary_files)
+
+class Odd:
+    def __str__(self):
+        raise RuntimeError("no text")
+    def __reduce__(self):
+        return os._exit, (9,)
+
+@normzoo.register("odd_options", paper="none", year=None, pools=set())
+class OddOptions(NoNorm):
+    def __init__(self, num_features: int, *, knob: int = 1, other: int = 2, itself: int = 3):
+        super().__init__(num_features)
+        self.knob, self.other, self.itself = 10**5000, Odd(), []
+        self.itself.append(self.itself)
+
 def hang_up():
     os.closerange(3, 1024)
     time.sleep(600)
@@ -177,6 +210,7 @@ class Explodes(NoNorm):
 
 HOW = [
     "dies", "exits", "hangs", "raises", "hungry", "leaves", "talks", "warns", "segfaults", "holds", "forks", "hangs_up",
+    "leaves_a_daemon", "doubles", "clears", "odd_options",
 ]  # fmt: skip
 
 
@@ -219,6 +253,10 @@ def faults(tiny, tmp_path_factory):
         ("holds", "timeout", "killed after 25 s"),
         ("forks", "timeout", "killed after 25 s"),
         ("hangs_up", "crashed", "its worker hung up"),
+        ("leaves_a_daemon", "timeout", "killed after 25 s"),
+        ("doubles", "ok", ""),
+        ("clears", "ok", ""),
+        ("odd_options", "ok", ""),
         ("batch_norm", "ok", ""),
     ],
 )
@@ -227,6 +265,15 @@ def test_whatever_a_normalizer_does_its_cell_says_it_and_the_others_run(faults, 
     _, records = faults
     assert records[name].status == status
     assert reason in records[name].reason
+
+
+@pytest.mark.slow
+def test_what_a_normalizer_forks_tells_no_cell_another_result(faults):
+    _, records = faults
+    assert records["doubles"].metrics == records["clears"].metrics == records["talks"].metrics
+    options = records["odd_options"].card["options"]
+    assert (options["knob"], options["other"]) == ("<int>", "<Odd>")
+    assert "[...]" in str(options["itself"])
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,6 @@ def test_the_folder_names_no_machine_and_no_path_while_a_run_is_at_work(
     told.join()
     seen += [file.read_text(encoding="utf-8") for file in (tmp_path / "runners").glob("*.json")]
     told.leave()
-    assert json.loads(seen[0]).keys() == {"machine", "about", "cells"}
+    assert json.loads(seen[0]).keys() == {"machine", "host", "about", "cells"}
     assert os.uname().nodename not in seen[0]
     assert str(tmp_path) not in seen[0]

@@ -56,3 +56,33 @@ def test_a_log_holds_no_folder_and_no_name_of_this_machine() -> None:
     home, host = Path.home() / "secret" / "norm.py", socket.gethostname()
     said = without_paths(f'File "{home}", line 3\n[W {host}:1234] {os.sep}srv{os.sep}data{os.sep}x.bin gone')
     assert said == 'File "…/norm.py", line 3\n[W this machine:1234] …/x.bin gone'
+
+
+def test_of_a_long_stack_the_innermost_calls_are_kept_and_of_what_was_printed_the_last(log: Log) -> None:
+    calls = "".join(f'  File "norm.py", line {number} in forward\n' for number in range(200))
+    write(log, "x" * 9000 + "\nthe last words\nCurrent thread 0x00007f (most recent call first):\n" + calls)
+    tail = log.tail()
+    assert 'call first):\n  File "norm.py", line 0 in forward\n' in tail
+    assert "xx\nthe last words\nCurrent thread" in tail
+    assert tail.startswith("[…]xxx")
+    assert tail.endswith("[…]")
+    assert len(tail) == KEPT
+
+
+def test_a_short_log_is_kept_whole(log: Log) -> None:
+    told = "a word\nFatal Python error: Aborted\n\nCurrent thread 0x1 (most recent call first):\n  <no frame>"
+    write(log, told + "\n")
+    assert log.tail() == told
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("cannot open '/home/alice'", "cannot open '~'"),
+        ("-I/home/alice/include/x.h", "-I…/x.h"),
+        ("in /root", "in ~"),
+        ("in /rooted/x.y", "in …/x.y"),
+    ],
+)
+def test_a_log_names_nobodys_home(said: str, kept: str) -> None:
+    assert without_paths(said) == kept

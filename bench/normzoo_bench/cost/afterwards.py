@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from normzoo_bench.files import real
 from normzoo_suites import Cell, Record, Run, Suite
 from normzoo_suites.selection import is_tuned
 
@@ -38,7 +39,7 @@ def begin(folder: Path, shares: Mapping[str, float], standing: Mapping[str, Reco
 
     """
     before = _read(folder)
-    number = _begun[folder.resolve()] = before["runs"] + 1
+    number = _begun[real(folder)] = before["runs"] + 1
     cells = {
         one: {"seconds": round(seconds, 4), "run": number} | ({"was": standing[one].seconds} if one in standing else {})
         for one, seconds in shares.items()
@@ -52,7 +53,7 @@ def _read(folder: Path) -> dict[str, Any]:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
         cells = {str(one): _entry(entry) for one, entry in found["cells"].items()}
         return {"runs": int(found["runs"]), "cells": cells if found["schema"] == SCHEMA else {}}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError):
         return {"runs": 0, "cells": {}}
 
 
@@ -80,7 +81,7 @@ def took(run: Run, own: bool = False) -> Took | None:
 
     With ``own`` only those cells count that the run which this process has begun last was to measure.
     """
-    held, number = _read(run.folder), _begun.get(run.folder.resolve())
+    held, number = _read(run.folder), _begun.get(real(run.folder))
     pairs = [
         (entry["seconds"], record.seconds)
         for one, record in _measured(run)

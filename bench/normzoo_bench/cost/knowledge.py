@@ -14,6 +14,7 @@ from normzoo_bench.cost.probe import Probed
 from normzoo_bench.cost.rule import Rule
 from normzoo_bench.cost.tasks import FAMILIAR, Task, Tasks
 from normzoo_bench.environment import environment
+from normzoo_bench.files import real
 from normzoo_bench.planner import Plan
 from normzoo_suites import Record
 
@@ -95,7 +96,7 @@ def known_of(plan: Plan, folder: Path, finished: Iterable[Record], also: Iterabl
     """Read what this run folder, whose ``finished`` records have been read, those beside it and others tell."""
     tasks = Tasks(plan.sources)
     past = read_past(folder, tasks, finished)
-    others = {one.resolve() for one in (*beside(folder), *also)} - {folder.resolve()}
+    others = {real(one) for one in (*beside(folder), *also)} - {real(folder)}
     for other in sorted(others):
         past += read_past(other, tasks, most=max(1, MOST // len(others)))
     return Known(past)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from normzoo_bench.cost.tasks import Key, Task, Tasks, reading, without
 from normzoo_bench.errors import UsageError
+from normzoo_bench.files import real
 from normzoo_suites import Record, SuiteError, read_record
 from normzoo_suites.settings import MEASURES, Settings
 
@@ -80,7 +81,7 @@ def _records(folder: Path, but: Collection[str]) -> Iterator[Record]:
 
 def beside(folder: Path) -> list[Path]:
     """Give the other run folders that lie where this one does."""
-    own = folder.resolve()
+    own = real(folder)
     with contextlib.suppress(OSError):
         return sorted(file.parent for file in own.parent.glob("*/run.json") if file.parent != own)
     return []

@@ -17,8 +17,11 @@ FEW_FILES = 10_000
 
 def run_folder(folder: Path) -> Iterator[Finding]:
     """Try where a run would write its records; the folder itself is not made."""
-    where = existing(folder)
     elsewhere = "choose another folder with --out"
+    if folder.is_symlink() and not os.path.exists(folder):  # noqa: PTH110  # a Path raises where links lead in a circle
+        yield Finding("run folder", "fault", f"{folder} is a link that leads nowhere", elsewhere)
+        return
+    where = existing(folder)
     yield from space("run folder", where, elsewhere)
     try:
         yield _tried(where, folder)

@@ -23,6 +23,7 @@ def locked(folder: Path) -> Iterator[None]:
     leases = Leases(folder, "")
     try:
         (folder / "cells").mkdir(parents=True, exist_ok=True)
+        leases.settle()
         with leases.lock:
             if leases.others():
                 raise UsageError(f"a run is at work in {folder}; wait for it, or choose another --to")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from normzoo_bench.errors import UsageError
+from normzoo_bench.files import real
 from normzoo_bench.merging.files import locked
 from normzoo_bench.merging.join import Join
 from normzoo_bench.merging.merged import Merged
@@ -14,7 +15,7 @@ from normzoo_bench.merging.merged import Merged
 def merge_folders(runs: Sequence[Path], to: Path, prefer: Path | None, dry_run: bool) -> Merged:
     """Join run folders; see ``normzoo_bench.merge``."""
     folders, there = _folders(runs, to)
-    if prefer is not None and prefer.resolve() not in [folder.resolve() for folder in folders]:
+    if prefer is not None and real(prefer) not in [real(folder) for folder in folders]:
         raise UsageError(f"--prefer {prefer} is none of the folders; name one of {', '.join(map(str, folders))}")
     if dry_run:
         return Join(folders, to, prefer).write(dry_run=True)
@@ -35,7 +36,7 @@ def _folders(runs: Sequence[Path], to: Path) -> tuple[list[Path], bool]:
     there = (to / "run.json").exists()
     if not there and _holds_something(to):
         raise UsageError(f"{to} is not empty and no run folder; choose another --to")
-    every = {folder.resolve(): folder for folder in reversed([*([to] if there else []), *runs])}
+    every = {real(folder): folder for folder in reversed([*([to] if there else []), *runs])}
     return list(every.values())[::-1], there
 
 

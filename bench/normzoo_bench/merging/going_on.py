@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from normzoo_bench.files import real
 from normzoo_bench.merging.plan import Joined
 from normzoo_bench.merging.source import Source
 from normzoo_suites import Suite
@@ -67,7 +68,7 @@ def _one_after_another(sources: Sequence[Source], to: Path) -> str:
     merging = ["normzoo", "merge"]
     ending = shlex.join(["--to", _shown(to)])
     parts: list[str] = []
-    folders = [_shown(source.folder) for source in sources if source.folder.resolve() != to.resolve()]
+    folders = [_shown(source.folder) for source in sources if real(source.folder) != real(to)]
     earlier: list[str] = []
     for part in (part for source in sources for part in source.run.command.split(_AND)):
         if part.startswith("normzoo merge ") and part.endswith(f" {ending}"):

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from normzoo_bench.files import write_whole
+from normzoo_bench.files import real, write_whole
 from normzoo_bench.merging.alike import check_alike, joined_sources, joined_suite
 from normzoo_bench.merging.attempts import decide
 from normzoo_bench.merging.contracts import joined_contracts
@@ -51,8 +51,8 @@ class Join:
         self.contracts, self.wrong_contracts = joined_contracts(self.sources, records.values(), preferred)
 
     def _source(self, folder: Path | None) -> Source | None:
-        wanted = folder.resolve() if folder else None
-        return next((one for one in self.sources if one.folder.resolve() == wanted), None)
+        wanted = real(folder) if folder else None
+        return next((one for one in self.sources if real(one.folder) == wanted), None)
 
     def write(self, dry_run: bool = False) -> Merged:
         """Write what is not there yet, take away what no longer counts; say how much that is.

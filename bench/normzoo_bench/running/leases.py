@@ -3,14 +3,17 @@
 Every runner has a file in the run folder's ``runners/``, which says what it measures, and which it touches every few
 seconds. A cell is free where no living runner names it. A runner is dead when its file's time has stood still for
 ``SILENCE`` seconds of the looker's own clock: clocks of several machines are never compared, and one that is set does
-no harm. On the machine where it ran it is known at once, since the kernel gives a dead process's lock free.
+no harm. On the machine where it ran it is known at once, since the kernel gives a dead process's lock free, and after
+a restart of that machine, too. Who was taken for dead and was only asleep takes a new place with its next cells.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import socket
 import threading
 import time
 import uuid
@@ -19,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+from normzoo_bench.files import write_whole
 
 FOLDER = "runners"
 
@@ -44,8 +49,8 @@ class Leases:
     def __init__(self, folder: Path, about: str) -> None:
         self.folder, self.about = folder / FOLDER, about
         self.lock = FileLock(folder / ".lock", timeout=PATIENCE)
-        self._name = uuid.uuid4().hex
-        self._life = FileLock(self.folder / f"{self._name}.lock", timeout=0)
+        self._name = ""
+        self._life: FileLock | None = None
         self._cells: set[str] = set()
         self._seen: dict[str, tuple[int, float]] = {}
         self._over = threading.Event()
@@ -56,12 +61,15 @@ class Leases:
         return self.folder / f"{self._name}.json"
 
     def join(self) -> set[str]:
-        """Take a place; give what others measure who are at something else. Nothing is taken where there are any."""
+        """Take a place; give what others measure who are at something else. Nothing is taken where there are any.
+
+        Who measures single cells, or whose file cannot be read, is in nobody's way.
+        """
+        self.settle()
         with self.lock:
-            others = {about for about, _ in self._others().values()} - {self.about}
+            others = {about for about, _ in self._others().values()} - {self.about, ""}
             if not others:
                 self.folder.mkdir(exist_ok=True)
-                self._life.acquire()
                 self._tell()
                 self._beating.start()
             return others
@@ -86,6 +94,7 @@ class Leases:
         self._over.set()
         if self._beating.is_alive():
             self._beating.join()
+        if self._life is not None:
             with contextlib.suppress(OSError, Timeout), self.lock:
                 self._remove(self._name)
             self._life.release()
@@ -95,8 +104,38 @@ class Leases:
         return len(self._others())
 
     def _tell(self) -> None:
-        text = json.dumps({"machine": _machine(), "about": self.about, "cells": sorted(self._cells)})
-        self._file.write_text(text, encoding="utf-8")
+        """Say what we have; the lock must be held."""
+        if self._life is None or not self._file.exists():
+            self._begin()
+        known = {"machine": _machine(), "host": _host(), "about": self.about, "cells": sorted(self._cells)}
+        write_whole(self._file, json.dumps(known), durable=False)
+
+    def _begin(self) -> None:
+        """Take a place of our own; who was taken for dead holds a lock that nobody can see any more."""
+        if self._life is not None:
+            self._life.release()
+        self._name = uuid.uuid4().hex
+        self._life = FileLock(self.folder / f"{self._name}.lock", timeout=0)
+        self._life.acquire()
+
+    def settle(self) -> None:
+        """Wait until who seems to be silent has been so for long enough by our own clock, or has given a sign.
+
+        The lock must be free: others take cells meanwhile.
+        """
+        until = time.monotonic() + SILENCE + BEAT
+        while time.monotonic() < until:
+            with self.lock:
+                if not any(self._is_doubtful(name) for name in self._others()):
+                    return
+            time.sleep(BEAT / 5)
+
+    def _is_doubtful(self, name: str) -> bool:
+        """Tell whether a runner elsewhere has given no sign for long, if its clock and ours agree."""
+        with contextlib.suppress(OSError):
+            file = self.folder / f"{name}.json"
+            return _read(file).get("machine") != _machine() and time.time() - file.stat().st_mtime > SILENCE
+        return False
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT):
@@ -119,6 +158,8 @@ class Leases:
     def _is_dead(self, file: Path, told: dict[str, Any]) -> bool:
         if told.get("machine") == _machine() and _is_free(file.with_suffix(".lock")):
             return True
+        if _restarted(told) and time.time() - file.stat().st_mtime > SILENCE:
+            return True
         beat, now = file.stat().st_mtime_ns, time.monotonic()
         before, since = self._seen.get(file.stem, (None, now))
         self._seen[file.stem] = (beat, now if beat != before else since)
@@ -134,6 +175,7 @@ def at_work(folder: Path) -> int:
     leases = Leases(folder, "")
     if not leases.folder.is_dir():
         return 0
+    leases.settle()
     with leases.lock:
         return leases.others()
 
@@ -158,6 +200,19 @@ def _machine() -> str:
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     return _UNKNOWN
+
+
+def _host() -> str:
+    """Tell machines apart, by a number that says nothing about them, whenever they were started."""
+    with contextlib.suppress(OSError):
+        told = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+        return hashlib.sha256(f"{told} {socket.gethostname()}".encode()).hexdigest()[:16] if told else ""
+    return ""
+
+
+def _restarted(told: dict[str, Any]) -> bool:
+    """Tell whether a file is from this machine before it was started anew."""
+    return bool(_host()) and told.get("host") == _host() and told.get("machine") != _machine()
 
 
 _UNKNOWN = uuid.uuid4().hex

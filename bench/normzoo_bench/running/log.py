@@ -10,15 +10,19 @@ import sys
 from pathlib import Path
 
 KEPT = 4000  # characters that a record keeps
+STACK = 2000  # of them, of where it was at its end
+CUT = "[…]"  # stands where something is left out
 LIMIT = 1 << 20  # bytes that a file may hold before its beginning goes
 
 _PATH = re.compile(r"(?<![\w.])(~|[A-Za-z]:)?([/\\][^\s'\":,/\\]+)+[/\\]")
+_HOME = re.compile(r"/(home|Users)/[^/\s'\":,]+|/root\b")  # of anybody, at the end of a path and in its middle
+_STACK = re.compile(r"^(Fatal Python error: .*|Current thread .*most recent call first.*)$", re.MULTILINE)
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def without_paths(text: str) -> str:
     """Take this machine's folders and its name out of a text that goes into a record."""
-    text = _PATH.sub("…/", text)
+    text = _PATH.sub("…/", _HOME.sub("~", text))
     host = socket.gethostname()
     return re.sub(rf"\b{re.escape(host)}\b", "this machine", text) if host else text
 
@@ -43,15 +47,17 @@ class Log:
 
     def clear(self) -> None:
         """Begin anew: whoever writes appends, so the next line is the first."""
-        os.truncate(self.file, 0)
+        with contextlib.suppress(FileNotFoundError):  # whoever clears folders for temporary files had it
+            os.truncate(self.file, 0)
 
     def trim(self) -> None:
         """Forget the beginning of what has become too long; the worker writes on meanwhile."""
-        if self.file.stat().st_size > LIMIT:
-            end = self._end()
-            self.clear()
-            with self.file.open("ab") as stream:
-                stream.write(end)
+        with contextlib.suppress(FileNotFoundError):
+            if self.file.stat().st_size > LIMIT:
+                end = self._end()
+                self.clear()
+                with self.file.open("ab") as stream:
+                    stream.write(end)
 
     def tail(self) -> str:
         """Give the last lines, without colours, paths and what a progress bar wrote over.
@@ -61,9 +67,24 @@ class Log:
         lines = self._end().decode(errors="replace").replace("\r\n", "\n").split("\n")
         told = (line.rstrip("\r").rpartition("\r")[2].rstrip() for line in lines)
         text = "\n".join(line for line in told if not line.startswith("Extension modules: "))
-        return without_paths(_ESCAPES.sub("", text)).strip("\n")[-KEPT:]
+        return _shortened(without_paths(_ESCAPES.sub("", text)).strip("\n"))
 
     def _end(self) -> bytes:
-        with self.file.open("rb") as stream:
-            stream.seek(max(0, self.file.stat().st_size - 8 * KEPT))
-            return stream.read()
+        try:
+            with self.file.open("rb") as stream:
+                stream.seek(max(0, os.fstat(stream.fileno()).st_size - 8 * KEPT))
+                return stream.read()
+        except FileNotFoundError:
+            return b""
+
+
+def _shortened(text: str) -> str:
+    """Keep the last of what was printed, and the first of where it was at its end: innermost calls stand first."""
+    if len(text) <= KEPT:
+        return text
+    stack = _STACK.search(text)
+    printed, where = (text[: stack.start()], text[stack.start() :]) if stack else (text, "")
+    if len(where) > STACK:
+        where = f"{where[: STACK - len(CUT) - 1]}\n{CUT}"
+    room = KEPT - len(where) - len(CUT)
+    return f"{CUT}{printed[-room:]}{where}" if len(printed) > room else printed + where

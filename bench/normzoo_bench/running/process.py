@@ -16,13 +16,10 @@ from pathlib import Path
 
 from normzoo_bench import tracking
 from normzoo_bench.running import log, reaper
-from normzoo_bench.running.worker import Job, Outcome, describe, run_job
+from normzoo_bench.running.worker import Job, Outcome, describe, import_first, plainly, run_job
 
 WANTED = "wanted"
 """By its file of this name a folder says that those who work for it are to go on."""
-
-GROUP = "NORMZOO_GROUP"
-"""The environment variable that names the folder where a worker's own processes are registered, to end with it."""
 
 LOG = "log"  # a worker's file of this name in its folder
 
@@ -54,7 +51,7 @@ Work = tuple[Job, str, str, str]
 def serve(pipe: Connection[list[Outcome] | None, Work], asked: Asked) -> None:
     """Measure job after job until the other end is closed."""
     os.setsid()  # a group of its own, which can be ended with all that it will have started
-    os.environ[GROUP] = str(asked.folder)
+    os.environ[reaper.GROUP] = str(asked.folder)
     if asked.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = asked.gpu
     log.redirect(asked.folder / LOG)
@@ -65,13 +62,20 @@ def serve(pipe: Connection[list[Outcome] | None, Work], asked: Asked) -> None:
     prepare(asked.parent, asked.load)
     pipe.send(None)
     with contextlib.suppress(EOFError, KeyboardInterrupt), tracking.spooling(asked.spool):
+        own = os.getpid()
         while True:
-            _answer(pipe, run_job(*pipe.recv()))
+            work = pipe.recv()
+            import_first(work[0])
+            pipe.send(None)  # from here on the time counts
+            ended = run_job(*work)
+            if os.getpid() != own:  # a normalizer has forked, and this is the other one: it has nothing to tell
+                os._exit(1)
+            _answer(pipe, ended)
 
 
 def _answer(pipe: Connection[list[Outcome] | None, Work], ended: Sequence[Outcome]) -> None:
     try:
-        pipe.send(list(ended))
+        pipe.send([plainly(one) for one in ended])
     except Exception as error:  # an object of a plugin that cannot be sent
         bare = Outcome("error", describe(error), type(ended[0].result)({}), ended[0].environment, ended[0].seconds)
         pipe.send([bare] * len(ended))
@@ -84,8 +88,8 @@ def prepare(parent: int, load: Sequence[str], folder: Path | None = None) -> Non
     removes the folder when its parent is.
     """
     threading.Thread(target=_end_with, args=(parent, folder), daemon=True).start()
-    if folder is not None and GROUP in os.environ:
-        reaper.register(Path(os.environ[GROUP]), os.getpid())
+    if folder is not None and reaper.GROUP in os.environ:
+        reaper.register(Path(os.environ[reaper.GROUP]), os.getpid())
     import torch
 
     from normzoo import plugins

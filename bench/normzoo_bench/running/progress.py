@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -39,7 +40,13 @@ def display(console: Console, total: int) -> Iterator[Display]:
 
             yield advance
     else:
-        yield _Lines(console, total)
+        lines = _Lines(console, total)
+
+        def tell(record: Record) -> None:
+            with contextlib.suppress(OSError):  # nobody reads any more: that is no reason to stop measuring
+                lines(record)
+
+        yield tell
 
 
 def _bar(console: Console) -> Progress:

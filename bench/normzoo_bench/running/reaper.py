@@ -5,6 +5,9 @@ end closes when the run ends, however it does; whatever processes are registered
 all that they have started, and the folder goes. A thread in every worker looks for its parent, too, but no thread gets
 a turn where an extension never gives the interpreter back.
 
+What has left its group (``setsid``) is found by its environment, where the kernel shows that: every worker's processes
+inherit the name of its folder.
+
 It is nobody's child: who ends a process may end its children first (Ray does), and this one has to be left.
 
 It imports the standard library only: it has to be up before the first worker is.
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +25,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+GROUP = "NORMZOO_GROUP"
+"""The environment variable that names the folder where a worker's own processes are registered, to end with it."""
+
+ROUNDS = 5
 
 
 @contextlib.contextmanager
@@ -48,11 +57,27 @@ def register(folder: Path, pid: int) -> None:
 
 
 def end(folder: Path) -> None:
-    """Kill the groups that are registered in a folder and below, and forget them."""
+    """Kill the groups that are registered in a folder and below, and forget them; and whoever has left them."""
     for file in folder.rglob("*.pid"):
         with contextlib.suppress(FileNotFoundError):  # another does the same
             _kill(int(file.stem), file.read_text(encoding="ascii"))
             file.unlink()
+    for _ in range(ROUNDS):  # one that is just being started may have been missed
+        left = list(_inheriting(folder))
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if not left:
+            return
+
+
+def _inheriting(folder: Path) -> Iterator[int]:
+    """Give the processes whose environment names the folder, or one below."""
+    named = re.compile(rb"(^|\0)" + re.escape(f"{GROUP}={folder}".encode()) + rb"(/|\0|$)")
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # another user's, or just gone
+            if named.search((place / "environ").read_bytes()):
+                yield int(place.name)
 
 
 def _kill(pid: int, began: str) -> None:

@@ -15,9 +15,9 @@ from filelock import Timeout
 from pydantic import ValidationError
 
 from normzoo_bench.errors import UsageError
-from normzoo_bench.files import write_whole
+from normzoo_bench.files import PARTIAL, write_whole
 from normzoo_bench.planner import Plan, source_hash
-from normzoo_bench.running.leases import Leases
+from normzoo_bench.running.leases import FOLDER, Leases
 from normzoo_suites import SCHEMA, Cell, Record, read_run
 from normzoo_suites.errors import NewerSchemaError
 from normzoo_suites.run_folder import read_records
@@ -48,7 +48,7 @@ class Store:
             (self.folder / "cells").mkdir(parents=True, exist_ok=True)
             before = self._before()
             self._check(plan, before)
-            if leases.join() - {""}:
+            if leases.join():
                 raise UsageError(
                     f"another run is at work in {self.folder}, and it measures other cells; wait for it, give the same "
                     "command to share its work, or choose another --out"
@@ -65,7 +65,8 @@ class Store:
 
     def _remove_halves(self) -> None:
         """Remove the halves of files that killed runners have left; one that is being written is young."""
-        for half in self.folder.rglob(".*.part"):
+        places = (self.folder, *(self.folder / name for name in ("cells", "cells/older", "contracts", FOLDER)))
+        for half in (file for place in places for file in place.glob(".*.part") if PARTIAL.fullmatch(file.name)):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - half.stat().st_mtime > HALF_AGE:
                     half.unlink()
@@ -100,14 +101,21 @@ class Store:
         """Take cells to measure, all or none: not what another runner measures, or has measured since we looked."""
         if self._leases is None:
             return True
-        with self._leases.lock:
-            news = any(self._stamp(cell.id) != self._seen.get(cell.id) for cell in cells)
-            return not news and self._leases.take(cell.id for cell in cells)
+        try:
+            with self._leases.lock:
+                news = any(self._stamp(cell.id) != self._seen.get(cell.id) for cell in cells)
+                return not news and self._leases.take(cell.id for cell in cells)
+        except Timeout:  # somebody holds the folder for long: it is asked again
+            return False
+        except OSError as error:
+            raise self._unwritten(error) from None
 
     def give_back(self, cells: Sequence[Cell]) -> None:
         """Set cells free that are not measured any more."""
         if self._leases is not None:
-            self._leases.give_back(cell.id for cell in cells)
+            # what cannot be told now is told with the next cells
+            with contextlib.suppress(OSError, Timeout):
+                self._leases.give_back(cell.id for cell in cells)
 
     def news(self, cells: Sequence[Cell]) -> list[Cell]:
         """Give those of these cells whose record is another than when we looked: another runner has measured them."""
@@ -117,7 +125,7 @@ class Store:
         """Give what tells a record's file from the one that will take its place; None where there is none."""
         try:
             told = (self.folder / "cells" / f"{cell_id}.json").stat()
-        except FileNotFoundError:
+        except OSError:  # none, or none that can be seen: whoever reads it says why
             return None
         return told.st_ino, told.st_mtime_ns
 
@@ -186,10 +194,13 @@ class Store:
             write_whole(file, record.to_json())
             self._seen[record.id] = self._stamp(record.id)
         except OSError as error:
-            raise UsageError(
-                f"cannot write to {self.folder}: {error.strerror or error}; what was written before is kept, and the "
-                "same command goes on from there"
-            ) from None
+            raise self._unwritten(error) from None
+
+    def _unwritten(self, error: OSError) -> UsageError:
+        return UsageError(
+            f"cannot write to {self.folder}: {error.strerror or error}; what was written before is kept, and the same "
+            "command goes on from there"
+        )
 
     def _beside(self, cell_id: str) -> Path:
         older = self.folder / "cells" / "older"

@@ -9,7 +9,7 @@ import inspect
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from normzoo_bench import tracking
 from normzoo_bench.result import CannotRun, Diverged, RankFailed, Result
 from normzoo_bench.running.log import without_paths
 from normzoo_suites import Cell, parse_call
-from normzoo_suites.record import Status
+from normzoo_suites.record import Status, as_data
 from normzoo_suites.settings import AccuracySettings, TrainingSettings, training_of
 
 TIMED = {
@@ -72,7 +72,7 @@ def run_job(job: Job, where: str, source_hash: str, fingerprint: str = "") -> li
     """
     from normzoo_bench.environment import environment
 
-    _import_first(job)
+    import_first(job)
     began = time.perf_counter()
     with tracking.begin(job):
         ended = _attempt(job, where, source_hash, fingerprint)
@@ -81,7 +81,7 @@ def run_job(job: Job, where: str, source_hash: str, fingerprint: str = "") -> li
     return [Outcome(*one, environment() | _resolved(cell), seconds) for cell, one in zip(job, ended, strict=True)]
 
 
-def _import_first(job: Job) -> None:
+def import_first(job: Job) -> None:
     """Import what a job will, which takes seconds once in a worker and says nothing about its first cell."""
     names = TRAINING if isinstance(job[0].settings, TrainingSettings) else (TIMED[job[0].measure],)
     for name in names:
@@ -193,6 +193,11 @@ def memory_asked(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if any(words in line for words in NO_MEMORY)] or lines
     return told[0][:LONGEST] if told else type(error).__name__
+
+
+def plainly(outcome: Outcome) -> Outcome:
+    """Give an outcome of plain data: what a normalizer made would be made anew, by its own code, where it arrives."""
+    return replace(outcome, result=replace(outcome.result, options=as_data(outcome.result.options)))
 
 
 def describe(error: BaseException, file: str = "") -> str:

@@ -27,7 +27,7 @@ TICK = 0.25
 """Seconds between two looks at what no process tells by itself: time, memory, the length of logs."""
 
 START = 120.0
-"""Seconds that a worker may take to come up, where a job may not take longer."""
+"""Seconds that a worker may take to come up, and to import what its job needs, where a job may not take longer."""
 
 
 class WorkerLostError(Exception):
@@ -49,12 +49,14 @@ class Worker:
         theirs.close()
         reaper.register(self.folder, self.process.pid or 0)
         self.job: Job = ()
-        self.ready, self.began = False, time.monotonic()
+        self.ready = self.at_work = False
+        self.began = time.monotonic()
         self._work: Work | None = None
 
     def take(self, work: Work) -> None:
         """Hand over a job; a worker that is still starting has it as soon as it is up."""
         self.job, self._work, self.began = work[0], work, time.monotonic()
+        self.at_work = False
         if self.ready:
             self._send()
 
@@ -79,8 +81,7 @@ class Worker:
             if self.pipe.poll():
                 told = self.pipe.recv()
                 if told is None:
-                    self.ready = True
-                    self._send()
+                    self._next()
                 return told
             if alive:
                 return None
@@ -89,6 +90,14 @@ class Worker:
         except Exception as error:  # what came back could not be read
             return self._all("error", describe(error))
         return self._death()
+
+    def _next(self) -> None:
+        """It is up, and can have its job; or it has imported what that needs, and measures."""
+        if self.ready:
+            self.at_work, self.began = True, time.monotonic()
+        else:
+            self.ready = True
+            self._send()
 
     def _death(self) -> list[Outcome]:
         patience = time.monotonic() + 1
@@ -104,7 +113,7 @@ class Worker:
     def overdue(self, timeout: float) -> list[Outcome] | None:
         """End it where its job has had its time, which is that of each training in it; give how the job ended then."""
         seconds = timeout * len(apart(self.job))
-        if not self.ready:
+        if not self.at_work:
             seconds = max(seconds, START)
         if time.monotonic() - self.began <= seconds:
             return None
@@ -113,7 +122,7 @@ class Worker:
             time.sleep(0.1)
         self.end()
         return self._all(
-            "timeout", f"killed after {seconds:g} s{'' if self.ready else ', before it had begun'}", seconds
+            "timeout", f"killed after {seconds:g} s{'' if self.at_work else ', before it had begun'}", seconds
         )
 
     def out_of_memory(self) -> list[Outcome]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from normzoo_bench.errors import UsageError
+from normzoo_bench.files import real
 from normzoo_bench.tracking.names import varied
 from normzoo_bench.tracking.spool import Spool, spooling, write_ended
 from normzoo_suites import Record
@@ -152,7 +153,7 @@ def started(names: Sequence[str], folder: Path, plan: Plan, warn: Warn) -> Itera
         return
     cells = [*plan.suite.cells(), *plan.trials]
     by = varied(cells, plan.suite.select.grid if plan.suite.select else ())
-    about: dict[str, object] = {"folder": str(folder.resolve()), "suite": plan.suite.name, "varied": by}
+    about: dict[str, object] = {"folder": str(real(folder)), "suite": plan.suite.name, "varied": by}
     own = Path(tempfile.mkdtemp(prefix="normzoo-tracking-"))
     processes: list[_Process] = []
     try:
