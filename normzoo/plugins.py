@@ -70,12 +70,21 @@ def load(path: str | Path) -> list[str]:
         PluginError: for a file that is not there or not Python, raises (with the line), or registers nothing.
 
     """
-    file = Path(path).expanduser().resolve()
-    if file.suffix != ".py":
-        raise PluginError(f"a normalizer's file ends in .py, got {str(path)!r}")
-    if not file.is_file():
-        raise PluginError(f"there is no file {str(path)!r}; give the path of a .py file, or make one: normzoo new NAME")
-    name, text_hash = _module_name(file), hashlib.sha256(file.read_bytes()).hexdigest()
+    try:
+        file = Path(path).expanduser().resolve()
+        if file.suffix != ".py":
+            raise PluginError(f"a normalizer's file ends in .py, got {str(path)!r}")
+        if not file.is_file():
+            raise PluginError(
+                f"there is no file {str(path)!r}; give the path of a .py file, or make one: normzoo new NAME"
+            )
+        text = file.read_bytes()
+    except PluginError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:  # no right to read it, no such home, a name that none can have
+        reason = getattr(error, "strerror", None) or error
+        raise PluginError(f"cannot read the file {str(path)!r}: {reason}") from None
+    name, text_hash = _module_name(file), hashlib.sha256(text).hexdigest()
     if name in _loaded and _loaded[name][0] == text_hash:
         return list(_loaded[name][1])
     with _registering() as new:

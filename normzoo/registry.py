@@ -153,7 +153,8 @@ def card(name: str) -> Card:
     if name not in _cards:
         near = difflib.get_close_matches(name, _cards, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UnknownNormalizerError(f"unknown normalizer {name!r}; {hint}known: {', '.join(_cards)}")
+        shown = name if len(name) < 60 else f"{name[:60]}…"
+        raise UnknownNormalizerError(f"unknown normalizer {shown!r}; {hint}known: {', '.join(_cards)}")
     return _cards[name]
 
 

@@ -21,7 +21,7 @@ from normzoo_bench.training import effects, online
 from normzoo_bench.training.augment import augmentation
 from normzoo_bench.training.stream import check_augment
 from normzoo_suites import Cell, parse_call
-from normzoo_suites.settings import training_of
+from normzoo_suites.settings import AccuracySettings, training_of
 
 
 def check_devices(cells: Iterable[Cell], elsewhere: bool = False) -> None:
@@ -49,47 +49,64 @@ def check_normalizers(cells: Iterable[Cell]) -> None:
 
 def check_data(cells: Iterable[Cell], sources: Mapping[str, Source]) -> None:
     """Require enough samples for every batch, and splits that fit; raises UsageError."""
-
-    @functools.cache  # many cells share a training part
-    def present(kind: data.Kind, name: str, seed: int, train_samples: int | str, evaluate_on: str) -> int:
-        return data.load_as(kind, name, sources[name].where).present_classes(seed, train_samples, evaluate_on)
-
-    @functools.lru_cache(maxsize=4)  # of arrays
-    def labels(kind: data.Kind, name: str, *part: Any) -> NDArray[np.int64]:
-        return data.load_as(kind, name, sources[name].where).trained_labels(*part)
-
-    split: set[tuple[object, ...]] = set()  # what has been checked: cells of several normalizers share it
-    for cell in cells:
-        settings = training_of(cell.settings)
-        if settings is None:
-            continue
-        dataset = data.load_as(settings.data, settings.dataset, sources[settings.dataset].where)
-        have = dataset.train_size()
-        wanted = have if settings.train_samples == "all" else int(settings.train_samples)
-        if wanted > have:
-            raise UsageError(f"train_samples is {wanted}, and {settings.dataset} has {have} training samples")
-        kept = dataset.kept(settings.train_samples, settings.evaluate_on)
+    parts = _Parts(sources)
+    # none of it depends on the normalizer, and cells of several normalizers share all the rest
+    looked_at = AccuracySettings.all_but("normalizer")
+    trained = [training for cell in cells if (training := training_of(cell.settings)) is not None]
+    for settings in {looked_at(one): one for one in trained}.values():
+        kept = parts.kept(settings.data, settings.dataset, settings.train_samples, settings.evaluate_on)
         if settings.batch_size > kept:
             beside = " beside the validation part" if settings.evaluate_on == "validation" else ""
             raise UsageError(
                 f"batch_size is {settings.batch_size}, larger than the {kept} training samples there are{beside}"
             )
-        dataset.check(settings.dataset)
-        part = (settings.seed, settings.train_samples, settings.evaluate_on)
-        classes = present(settings.data, settings.dataset, *part)
-        if classes < dataset.trained_classes():
-            raise UsageError(
-                f"the training part (seed {settings.seed}, train_samples {settings.train_samples}) holds {classes} of "
-                f"the {dataset.trained_classes()} classes of {settings.dataset}, and nobody can learn the others; use "
-                "more train_samples"
-            )
-        asked = (settings.draw, settings.split, settings.dealing, settings.ranks, settings.batch_size)
-        if (settings.data, settings.dataset, part, asked) not in split:
-            splits.check(settings, functools.partial(labels, settings.data, settings.dataset, *part))
-            split.add((settings.data, settings.dataset, part, asked))
+        part = (settings.data, settings.dataset, settings.seed, settings.train_samples, settings.evaluate_on)
+        parts.check(*part)
+        parts.check_split(settings, *part)
         if settings.data == "stream":
             check_augment(settings.augment)
         else:
-            augmentation(settings.augment).check_fits(dataset.shape)
+            augmentation(settings.augment).check_fits(parts.load(settings.data, settings.dataset).shape)
         effects.check(settings)
         online.check(settings)
+
+
+class _Parts:
+    """The training parts of a plan's data sets, each looked at once however many cells share it."""
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self.load = functools.cache(lambda kind, name: data.load_as(kind, name, sources[name].where))
+        self.kept, self.check = functools.cache(self._kept), functools.cache(self._check)
+        self._labels = functools.lru_cache(maxsize=4)(self._read_labels)  # of arrays
+        self._split: set[tuple[object, ...]] = set()
+
+    def _kept(self, kind: data.Kind, name: str, train_samples: int | str, evaluate_on: str) -> int:
+        """Count the samples that are trained on; raises UsageError where more are wanted than there are."""
+        dataset = self.load(kind, name)
+        have = dataset.train_size()
+        wanted = have if train_samples == "all" else int(train_samples)
+        if wanted > have:
+            raise UsageError(f"train_samples is {wanted}, and {name} has {have} training samples")
+        return dataset.kept(train_samples, evaluate_on)
+
+    def _check(self, kind: data.Kind, name: str, seed: int, train_samples: int | str, evaluate_on: str) -> None:
+        """Require all classes in a training part; raises UsageError."""
+        dataset = self.load(kind, name)
+        dataset.check(name)
+        classes = dataset.present_classes(seed, train_samples, evaluate_on)
+        if classes < dataset.trained_classes():
+            raise UsageError(
+                f"the training part (seed {seed}, train_samples {train_samples}) holds {classes} of the "
+                f"{dataset.trained_classes()} classes of {name}, and nobody can learn the others; use more "
+                "train_samples"
+            )
+
+    def check_split(self, settings: AccuracySettings, *part: Any) -> None:
+        """Require a draw, a split and a dealing that fit this training part; raises UsageError."""
+        asked = (settings.draw, settings.split, settings.dealing, settings.ranks, settings.batch_size)
+        if (part, asked) not in self._split:
+            splits.check(settings, functools.partial(self._labels, *part))
+            self._split.add((part, asked))
+
+    def _read_labels(self, kind: data.Kind, name: str, *part: Any) -> NDArray[np.int64]:
+        return self.load(kind, name).trained_labels(*part)

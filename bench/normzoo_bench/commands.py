@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args
 from normzoo_bench import shards
 from normzoo_bench.errors import UsageError
 from normzoo_bench.request import Request
-from normzoo_suites import Record, read_run
+from normzoo_suites import Record, collecting, read_run
 from normzoo_suites.calls import split_commas
 from normzoo_suites.errors import suggest
 from normzoo_suites.record import Status
@@ -267,6 +267,7 @@ class RunStatus:
     took: Took | None = None
 
 
+@collecting.pause()
 def status(run: str | Path) -> RunStatus:
     """Say how far a run is.
 
@@ -276,20 +277,21 @@ def status(run: str | Path) -> RunStatus:
     """
     from normzoo_bench.cost.afterwards import took
 
-    found = read_run(run)
+    found = read_run(run, brief=True)
     statuses: Counter[str] = Counter()
     faults: Counter[str] = Counter()
     seconds = 0.0
     trials = [trial for trial in found.trials if not trial.same_as]
     for cell in (*trials, *found.cells):
-        if cell.same_as:
-            statuses["same"] += 1
-        elif cell.id in found.records:
-            record = found.records[cell.id]
-            statuses[record.status] += cell not in trials
+        if not cell.same_as and (record := found.records.get(cell.id)):
             seconds += record.seconds
             if record.reason:
                 faults[f"{record.status}: {record.reason}"] += 1
+    for cell in found.cells:
+        if cell.same_as:
+            statuses["same"] += 1
+        elif cell.id in found.records:
+            statuses[found.records[cell.id].status] += 1
     cells = len(found.cells) + found.waiting
     return RunStatus(
         found.suite.name,

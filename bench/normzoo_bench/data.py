@@ -33,6 +33,7 @@ from normzoo_bench.parts import DataSet, Images
 from normzoo_bench.streamed import StreamedSet, load_streamed
 from normzoo_suites import Call, parse_call
 from normzoo_suites.calls import Option
+from normzoo_suites.errors import show
 
 __all__ = ["DataSet", "Images", "Kind", "Source", "cache_folder", "find", "fingerprint", "load", "load_as"]
 
@@ -78,19 +79,28 @@ def find(text: str) -> Source:
         own = KNOWN[call.name].options
         changed = {key: value for key, value in call.options.items() if value != own.get(key)}
         return Source(str(Call(call.name, changed)), KNOWN[call.name].where, known_options(call))
-    folder = Path(call.name).expanduser()
-    if folder.is_dir():
-        folder = folder.resolve()
+    if folder := _folder(call.name):
         return Source(str(Call(_folder_name(folder), call.options)), str(folder), call.options)
     _check_hub_id(call.name)
     return Source(str(call), call.name, call.options)
 
 
+def _folder(name: str) -> Path | None:
+    """Find a folder on this machine, if a name is one's; raises UsageError where that may not be seen."""
+    try:
+        folder = Path(name).expanduser()
+        return folder.resolve() if folder.is_dir() else None
+    except PermissionError as error:
+        raise UsageError(f"cannot look for the data set {show(name)}: {error.strerror}") from None
+    except (OSError, RuntimeError, ValueError):  # a name that is too long, or the home of nobody
+        return None
+
+
 def _check_hub_id(name: str) -> None:
     """Require what may be a hub id, and is no slip of the keyboard: asking the hub takes half a minute."""
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+    if not re.fullmatch(r"[\w.-]{1,96}(/[\w.-]{1,96})?", name):
         raise UsageError(
-            f"unknown data set {name!r}: it is neither one of {', '.join([*EMBEDDED, *KNOWN])}, "
+            f"unknown data set {show(name)}: it is neither one of {', '.join([*EMBEDDED, *KNOWN])}, "
             "nor a folder here, nor a hub id"
         )
     if near := [known for known in (*EMBEDDED, *KNOWN) if _plain(known) == _plain(name)]:

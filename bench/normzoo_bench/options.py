@@ -41,13 +41,13 @@ def read(kind: str, text: str, known: Known) -> Chosen:
     """
     call = parse_call(text)
     if call.name not in known:
-        raise UsageError(f"unknown {kind} {call.name!r}; {suggest(call.name, known)}")
+        raise UsageError(f"unknown {kind} {show(call.name)}; {suggest(call.name, known)}")
     allowed = known[call.name]
     if call.options and not allowed:
         raise UsageError(f"{kind} {call.name} has no options, got {text}")
     for name, value in call.options.items():
         if name not in allowed:
-            raise UsageError(f"unknown option {name!r} of the {kind} {call.name}; {suggest(name, allowed)}")
+            raise UsageError(f"unknown option {show(name)} of the {kind} {call.name}; {suggest(name, allowed)}")
         if not allowed[name].fits(value):
             raise UsageError(f"{name} of the {kind} {call.name} must be {allowed[name].says}, got {show(value)}")
     return Chosen(call.name, {name: one.default for name, one in allowed.items()} | dict(call.options))

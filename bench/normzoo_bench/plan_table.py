@@ -14,6 +14,7 @@ from normzoo_bench.planner import Plan
 from normzoo_bench.terminal import duration, share, table, tuning_text
 from normzoo_suites import Cell, Record
 from normzoo_suites.claims import seeds_needed
+from normzoo_suites.settings import MEASURES
 
 
 def print_plan(console: Console, found: Planned, cells: bool) -> None:
@@ -59,12 +60,11 @@ def _print_counts(console: Console, plan: Plan, finished: Mapping[str, Record]) 
 
 def _print_seeds(console: Console, plan: Plan) -> None:
     """Say when no claim can be decided with so few seeds, or processes."""
-    needed, cells = seeds_needed(len(plan.suite.claims)), plan.suite.cells()
-    for measure in dict.fromkeys(claim.measure for claim in plan.suite.claims):
-        own = [cell.settings for cell in cells if cell.measure == measure]
-        number = len({settings.replicate for settings in own})
-        if own and number < needed:
-            what = f"{number} {own[0].REPLICATES}{'' if number == 1 else 's'}"
+    needed = seeds_needed(len(plan.suite.claims))
+    for measure in dict.fromkeys(claim.measure for claim in plan.suite.claims if claim.measure is not None):
+        number = plan.suite.repeats(measure)
+        if 0 < number < needed:
+            what = f"{number} {MEASURES[measure].REPLICATES}{'' if number == 1 else 's'}"
             _print_line(console, f"{what} cannot decide any of {len(plan.suite.claims)} claims; {needed} can")
 
 

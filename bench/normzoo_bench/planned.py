@@ -16,7 +16,7 @@ from normzoo_bench.cost.work import Work, work_of
 from normzoo_bench.planner import Plan
 from normzoo_bench.running.pool import default_jobs
 from normzoo_bench.running.store import Store
-from normzoo_suites import Cell, Record
+from normzoo_suites import Cell, Record, collecting
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Planned:
         return told
 
 
+@collecting.pause()
 def look(
     plan: Plan,
     store: Store,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +21,9 @@ from normzoo_bench.ranks import is_split
 from normzoo_bench.request import Request
 from normzoo_bench.skips import skip_reason
 from normzoo_bench.streamed import StreamedSet
-from normzoo_suites import Cell, Record, Suite, SuiteError, change_suite, load_suite, parse_call
+from normzoo_suites import Cell, Record, Suite, SuiteError, change_suite, collecting, load_suite, parse_call
 from normzoo_suites.claims import side_cells
+from normzoo_suites.errors import show
 from normzoo_suites.run_folder import share_records
 from normzoo_suites.selection import choose, resolve
 from normzoo_suites.selection import trials as trials_of
@@ -39,6 +40,7 @@ class Plan:
         cells: its cells, in the order of measuring; of a suite that is tuned, those whose tuning is known.
         trials: what is trained before, to tune them.
         waiting: how many cells wait for what their trials choose.
+        drafts: of a suite that is tuned, all its cells before that, marked.
         untuned: what the suite tunes and this request does not, in words, or empty.
         sources: by a data set's name in settings, where it is loaded from here.
         request: what was asked for, as it was asked.
@@ -51,6 +53,7 @@ class Plan:
     request: Request
     trials: tuple[Cell, ...] = ()
     waiting: int = 0
+    drafts: tuple[Cell, ...] = ()
     untuned: str = ""
 
     def part(self, cells: Sequence[Cell]) -> list[Cell]:
@@ -74,19 +77,16 @@ class Plan:
             return self
         shared = dict(records)
         share_records(shared, self.trials)
-        elsewhere = self.request.elsewhere
-        drafts = [
-            dataclasses.replace(cell, skip=skip_reason(cell, self.sources, elsewhere)) for cell in self.suite.cells()
-        ]
-        cells = resolve(self.suite.select, drafts, choose(self.suite.select, drafts, shared))
-        marked = _marked(cells, self.sources, elsewhere)
-        return dataclasses.replace(self, cells=marked, waiting=len(drafts) - len(cells))
+        cells = resolve(self.suite.select, self.drafts, choose(self.suite.select, self.drafts, shared))
+        marked = _marked(cells, self.sources, self.request.elsewhere)
+        return dataclasses.replace(self, cells=marked, waiting=len(self.drafts) - len(cells))
 
 
 Recorded = Callable[["Plan"], Mapping[str, Record]]
 """Gives the records that a plan's trials have by now, by id."""
 
 
+@collecting.pause()
 def plan(request: Request, recorded: Recorded = lambda _: {}) -> Plan:
     """Plan a suite: everything that can be known to be wrong is said here, before anything is measured.
 
@@ -106,17 +106,7 @@ def plan(request: Request, recorded: Recorded = lambda _: {}) -> Plan:
         # resolved, so that the command in a record asks for the same cells on every machine
         request = dataclasses.replace(request, device=resolve_device(request.device))
         changes["device"] = str(request.device)
-    own = load_suite(request.suite)
-    suite = change_suite(
-        own,
-        changes,
-        request.normalizers,
-        request.seeds,
-        request.repeats,
-        add_normalizers=loaded if request.normalizers is None and "normalizer" not in changes else (),
-        tune=request.tune,
-    )
-    untuned = told_untuned(own, suite)
+    suite, untuned = _changed_suite(request, changes, loaded)
     suite, sources = _named_data(suite)
     cells = suite.cells()
     check_devices(cells, request.elsewhere)
@@ -125,11 +115,31 @@ def plan(request: Request, recorded: Recorded = lambda _: {}) -> Plan:
     marked = _marked(cells, sources, request.elsewhere)
     _check_tautologies(suite, marked)
     trials = _trials(suite, marked, sources, request.elsewhere)
-    whole = Plan(suite, [] if trials else marked, sources, request, tuple(trials), untuned=untuned)
+    whole = (
+        Plan(suite, [], sources, request, tuple(trials), drafts=tuple(marked), untuned=untuned)
+        if trials
+        else Plan(suite, marked, sources, request, untuned=untuned)
+    )
     if request.cell is None:
         return whole.tuned({})
-    whole = whole.tuned(recorded(whole) if trials else {})
+    could_be = re.fullmatch("[0-9a-f]{1,16}", request.cell)  # and may be a part of a folder's name
+    whole = whole.tuned(recorded(whole) if trials and could_be else {})
     return Plan(suite, _chosen(whole, request.cell), sources, request)
+
+
+def _changed_suite(request: Request, changes: Mapping[str, str], loaded: Sequence[str]) -> tuple[Suite, str]:
+    """Give the suite as the request changes it, and what that leaves untuned, in words."""
+    own = load_suite(request.suite)
+    changed = change_suite(
+        own,
+        changes,
+        request.normalizers,
+        request.seeds,
+        request.repeats,
+        add_normalizers=loaded if request.normalizers is None and "normalizer" not in changes else (),
+        tune=request.tune,
+    )
+    return changed, told_untuned(own, changed)
 
 
 def _trials(suite: Suite, cells: Sequence[Cell], sources: Mapping[str, Source], elsewhere: bool) -> list[Cell]:
@@ -146,9 +156,13 @@ def _trials(suite: Suite, cells: Sequence[Cell], sources: Mapping[str, Source], 
 
 def _marked(cells: Sequence[Cell], sources: Mapping[str, Source], elsewhere: bool) -> list[Cell]:
     """Mark what cannot run, and what is the same computation as another."""
-    return mark_same(
-        [dataclasses.replace(cell, skip=cell.skip or skip_reason(cell, sources, elsewhere)) for cell in cells]
-    )
+    return mark_same([_skipped(cell, sources, elsewhere) for cell in cells])
+
+
+def _skipped(cell: Cell, sources: Mapping[str, Source], elsewhere: bool) -> Cell:
+    """Say in a cell why it cannot run; where nothing is in its way it is itself, its id known by now."""
+    reason = None if cell.skip else skip_reason(cell, sources, elsewhere)
+    return dataclasses.replace(cell, skip=reason) if reason else cell
 
 
 def resolve_device(name: str) -> str:
@@ -162,18 +176,19 @@ def mark_same(cells: Sequence[Cell]) -> list[Cell]:
     That is so for a normalizer that pools over no batch, or over ranks too, with iid data dealt as it comes. The two
     that are measured show that it is so.
     """
-
-    def question(cell: Cell) -> str:
-        return str(cell.settings.model_dump(exclude={"ranks"}))
-
-    marked = {cell.id: cell for cell in cells}
-    free = [cell for cell in cells if cell.skip is None and _ranks_cannot_matter(cell)]
-    for _, group in itertools.groupby(sorted(free, key=question), key=question):
+    marked = {cell: cell for cell in cells}
+    alike: dict[object, list[Cell]] = {}
+    question = AccuracySettings.all_but("ranks")
+    for cell in cells:
+        if cell.skip is None and _ranks_cannot_matter(cell):
+            alike.setdefault(question(cell.settings), []).append(cell)
+    for group in alike.values():
         ordered = sorted(group, key=lambda cell: cell.settings.ranks)  # type: ignore[attr-defined]  # accuracy cells only
         for twin in ordered[1:]:
             measured = twin is ordered[-1]
             first = ordered[0].id
-            marked[twin.id] = dataclasses.replace(twin, twin_of=first, same_as=None if measured else first)
+            same_as = None if measured else first
+            marked[twin] = Cell(twin.measure, twin.protocol, twin.settings, None, first, same_as)  # faster than replace
     return list(marked.values())
 
 
@@ -197,7 +212,9 @@ def _chosen(plan: Plan, wanted: str) -> list[Cell]:
             if plan.waiting and plan.suite.select
             else ""
         )
-        raise UsageError(f"{what} with an id that starts with {wanted!r}; `normzoo plan --cells` lists the ids{wait}")
+        raise UsageError(
+            f"{what} with an id that starts with {show(wanted)}; `normzoo plan --cells` lists the ids{wait}"
+        )
     if found[0].same_as:
         return [cell for cell in cells if cell.id == found[0].same_as] + found
     return found
@@ -233,7 +250,7 @@ def _named_data(suite: Suite) -> tuple[Suite, dict[str, Source]]:
             "figures": [figure.model_copy(update={"where": renamed(figure.where)}) for figure in suite.figures],
         }
     )
-    return changed, sources
+    return (suite if changed == suite else changed), sources  # which knows its cells already
 
 
 def _check_tautologies(suite: Suite, cells: Sequence[Cell]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from normzoo_bench.errors import UsageError
 from normzoo_suites import Cell, Suite
+from normzoo_suites.errors import show
 from normzoo_suites.selection import family, is_tuned
 from normzoo_suites.settings import TrainingSettings
 
@@ -30,7 +31,7 @@ def parse(text: str | Shard | None) -> Shard | None:
     spelt = "/".join(map(str, text)) if isinstance(text, tuple) else text
     match = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", spelt)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise UsageError(f"--shard takes a part and the number of parts, such as 1/3, 2/3 or 3/3; got {spelt!r}")
+        raise UsageError(f"--shard takes a part and the number of parts, such as 1/3, 2/3 or 3/3; got {show(spelt)}")
     return int(match[1]), int(match[2])
 
 

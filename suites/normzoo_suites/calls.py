@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,7 @@ class Call:
         return f"{self.name}({inner})"
 
 
+@functools.lru_cache(maxsize=1024)  # cells are many, and their texts few
 def parse_call(text: str) -> Call:
     """Read ``name`` or ``name(key=value, …)``; values are numbers, true, false, None, words or quoted texts.
 
@@ -50,7 +52,7 @@ def parse_call(text: str) -> Call:
         if not equals or not key.isidentifier() or not value:
             raise SuiteError(f"cannot read the option {show(part)} in {show(text)}: write name(option=value)")
         if key in options:
-            raise SuiteError(f"the option {key!r} stands twice in {show(text)}")
+            raise SuiteError(f"the option {show(key)} stands twice in {show(text)}")
         options[key] = _literal(value)
     return Call(match["name"], options)
 

@@ -10,8 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from normzoo_suites.errors import SuiteError, explain, suggest
+from normzoo_suites.errors import SuiteError, explain, show, suggest
 from normzoo_suites.settings import MEASURES, Settings
+
+_TEXT = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
+"""What ids are hashes of, which must never change."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,7 @@ class Cell:
     def id(self) -> str:
         """Sixteen hex digits of a hash over measure, protocol and the settings that are not at their defaults."""
         told = self.settings.model_dump(exclude_defaults=True)
-        text = json.dumps([self.measure, self.protocol, told], sort_keys=True, ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(_TEXT.encode([self.measure, self.protocol, told]).encode()).hexdigest()[:16]
 
     @property
     def computation(self) -> str:
@@ -71,7 +73,7 @@ class Cell:
         """
         measure = data["measure"]
         if measure not in MEASURES:
-            raise SuiteError(f"unknown measure {measure!r}; {suggest(measure, MEASURES)}")
+            raise SuiteError(f"unknown measure {show(measure)}; {suggest(measure, MEASURES)}")
         try:
             settings = MEASURES[measure].model_validate(data["settings"])
         except ValidationError as error:
@@ -79,5 +81,5 @@ class Cell:
         data = {"twin_of": data["same_as"]} | data  # the first run.json had no twins that are measured all the same
         for key in ("skip", "twin_of", "same_as"):
             if not isinstance(data[key], str | None):
-                raise SuiteError(f"{key} must be a text or null, got {data[key]!r}")
+                raise SuiteError(f"{key} must be a text or null, got {show(data[key])}")
         return cls(data["measure"], data["protocol"], settings, data["skip"], data["twin_of"], data["same_as"])

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
-from normzoo_suites.errors import SuiteError
+from normzoo_suites.errors import SuiteError, show
 from normzoo_suites.metrics import measure_of
 from normzoo_suites.settings import canonical_side
 from normzoo_suites.values import TABLE, Name, Text, Value
@@ -94,14 +94,14 @@ class Claim(BaseModel):
     def _can_be_asked(self) -> Claim:
         if self.is_ == "equal" and self.margin == 0:
             raise SuiteError(
-                f"the claim {self.id!r} says equal with margin 0, which no measurement can support", ("is",)
+                f"the claim {show(self.id)} says equal with margin 0, which no measurement can support", ("is",)
             )
         if self.published and "accuracy" in self.metric and abs(self.published.effect) > 1:
             raise SuiteError(
-                f"the claim {self.id!r}: a published effect on accuracy is a difference from -1 to 1 (0.106 is 10.6 "
-                f"points), got {self.published.effect:g}",
+                f"the claim {show(self.id)}: a published effect on accuracy is a difference from -1 to 1 (0.106 is "
+                f"10.6 points), got {self.published.effect:g}",
                 ("published", "effect"),
             )
         if len(self.plus) != len(self.minus):
-            raise SuiteError(f"the claim {self.id!r} needs as many plus as minus, so that levels cancel", ("plus",))
+            raise SuiteError(f"the claim {show(self.id)} needs as many plus as minus, so that levels cancel", ("plus",))
         return self

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from normzoo_suites.cell import Cell
 from normzoo_suites.claim import Claim, Term
-from normzoo_suites.errors import SuiteError, suggest
+from normzoo_suites.errors import SuiteError, show, show_key, suggest
 from normzoo_suites.metrics import METRICS
 from normzoo_suites.readings import missing
 from normzoo_suites.schema import Suite
@@ -60,19 +60,18 @@ def require_reading(metric: str, side: Mapping[str, Value], cells: Iterable[Cell
             raise SuiteError(f"{_show(side)} gives no {metric}; it needs {wanted}")
 
 
-def check_claims(suite: Suite) -> None:
-    """Hold every claim of a suite to its own grids.
+def check_claims(suite: Suite, cells: Sequence[Cell]) -> None:
+    """Hold every claim of a suite to its own grids; ``cells`` are the suite's.
 
     Raises:
         SuiteError: when two claims have one id, a metric or setting is unknown, a side matches no cell or several, or
             cells that do not make the reading, the same cells stand on both sides, or its sides have no seed in common.
 
     """
-    cells = suite.cells()
     seen: set[str] = set()
     for number, claim in enumerate(suite.claims):
         if claim.id in seen:
-            raise SuiteError(f"two claims have the id {claim.id!r}; rename one", ("claims", number, "id"))
+            raise SuiteError(f"two claims have the id {show(claim.id)}; rename one", ("claims", number, "id"))
         seen.add(claim.id)
         try:
             if claim.compares_levels and suite.select is None:
@@ -84,13 +83,13 @@ def check_claims(suite: Suite) -> None:
             _check_claim(claim, [cell for cell in cells if cell.measure == claim.measure])
         except SuiteError as error:
             place = ("claims", number, *error.place)
-            raise SuiteError(f"the claim {claim.id!r}: {error}", place) from None
+            raise SuiteError(f"the claim {show(claim.id)}: {error}", place) from None
 
 
 def _check_claim(claim: Claim, cells: list[Cell]) -> None:
     if claim.measure is None:
         known = [metric for metrics in METRICS.values() for metric in metrics]
-        raise SuiteError(f"unknown metric {claim.metric!r}; {suggest(claim.metric, known)}", ("metric",))
+        raise SuiteError(f"unknown metric {show(claim.metric)}; {suggest(claim.metric, known)}", ("metric",))
     if not cells:
         raise SuiteError(f"{claim.metric} is of {claim.measure}, which no grid of this suite measures", ("metric",))
     found = [(term, _matched(claim, number, term, cells)) for number, term in enumerate(claim.terms)]
@@ -108,12 +107,12 @@ def _matched(claim: Claim, number: int, term: Term, cells: list[Cell]) -> dict[i
     place = ("plus", number) if term.sign > 0 else ("minus", number - len(claim.plus))
     measure = str(claim.measure)
     if term.metric not in METRICS[measure]:
-        message = f"unknown metric {term.metric!r} of {measure}; {suggest(term.metric, METRICS[measure])}"
+        message = f"unknown metric {show(term.metric)} of {measure}; {suggest(term.metric, METRICS[measure])}"
         raise SuiteError(message, (*place, "metric"))
     known = [*MEASURES[measure].model_fields, *DERIVED.get(measure, ())]
     for key in term.settings:
         if key not in known:
-            raise SuiteError(f"unknown setting {key!r} of {measure}; {suggest(key, known)}", (*place, key))
+            raise SuiteError(f"unknown setting {show(key)} of {measure}; {suggest(key, known)}", (*place, key))
     try:
         found = side_cells(cells, term.settings)
         require_reading(term.metric, term.settings, found.values())
@@ -123,4 +122,4 @@ def _matched(claim: Claim, number: int, term: Term, cells: list[Cell]) -> dict[i
 
 
 def _show(side: Mapping[str, Value]) -> str:
-    return "{" + ", ".join(f"{key} = {value}" for key, value in side.items()) + "}"
+    return "{" + ", ".join(f"{show_key(key)} = {show_key(str(value))}" for key, value in side.items()) + "}"

@@ -69,7 +69,7 @@ def explain(error: ValidationError, known: Callable[[Place], Iterable[str]]) -> 
 def _sentence(detail: ErrorDetails, place: Place, known: Callable[[Place], Iterable[str]]) -> str:
     if detail["type"] == "extra_forbidden":
         table = f" in {_path(place[:-1])}" if len(place) > 1 else ""
-        return f"unknown key {str(place[-1])!r}{table}; {suggest(str(place[-1]), known(place[:-1]))}"
+        return f"unknown key {show(str(place[-1]))}{table}; {suggest(str(place[-1]), known(place[:-1]))}"
     if detail["type"] == "missing":
         return f"{_path(place)} is missing"
     message = detail["msg"].removeprefix("Value error, ").replace("Input should", "must")
@@ -78,11 +78,13 @@ def _sentence(detail: ErrorDetails, place: Place, known: Callable[[Place], Itera
 
 
 def _path(place: Place) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{_key(part)}" for part in place).lstrip(".") or "this"
+    steps = (f"[{part}]" if isinstance(part, int) else f".{show_key(part)}" for part in place)
+    return "".join(steps).lstrip(".") or "this"
 
 
-def _key(key: str) -> str:
-    return key if key.isprintable() else repr(key)
+def show_key(key: str) -> str:
+    """Show a name bare where it can stand so in a line, else as ``show`` does."""
+    return key if key.isprintable() and len(key) <= _LONGEST else show(key)
 
 
 def show(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Annotated, Literal
 
@@ -13,6 +14,7 @@ LARGEST = 2**31 - 1
 LARGEST_RATE = 1e30  # what float32 can multiply with
 
 
+@functools.lru_cache(maxsize=1024)  # as of parse_call
 def _canonical(text: str) -> str:
     return str(parse_call(text))
 

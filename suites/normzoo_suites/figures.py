@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from normzoo_suites.cell import Cell
 from normzoo_suites.errors import SuiteError, show, suggest
@@ -13,15 +13,14 @@ from normzoo_suites.schema import Suite
 from normzoo_suites.settings import DERIVED, MEASURES
 
 
-def check_figures(suite: Suite) -> None:
-    """Hold every figure of a suite to its own grids.
+def check_figures(suite: Suite, cells: Sequence[Cell]) -> None:
+    """Hold every figure of a suite to its own grids; ``cells`` are the suite's.
 
     Raises:
         SuiteError: when a measure, metric or setting is unknown, no cell gives the metric, or ``where`` asks for what
             no cell has.
 
     """
-    cells = suite.cells()
     for number, figure in enumerate(suite.figures):
         try:
             _check_figure(figure, cells)
@@ -31,7 +30,7 @@ def check_figures(suite: Suite) -> None:
 
 def _check_figure(figure: Figure, cells: Iterable[Cell]) -> None:
     if figure.measure not in MEASURES:
-        raise SuiteError(f"unknown measure {figure.measure!r}; {suggest(figure.measure, MEASURES)}", ("measure",))
+        raise SuiteError(f"unknown measure {show(figure.measure)}; {suggest(figure.measure, MEASURES)}", ("measure",))
     shown = [cell for cell in cells if cell.measure == figure.measure]
     if not shown:
         raise SuiteError(f"a figure shows {figure.measure}, which no grid of this suite measures", ("measure",))
@@ -43,7 +42,7 @@ def _check_figure(figure: Figure, cells: Iterable[Cell]) -> None:
             _require(figure, key, settings, "setting")
     for key, values in figure.where.items():
         if key not in settings:
-            raise SuiteError(f"unknown setting {key!r} in where; {suggest(key, settings)}", ("where", key))
+            raise SuiteError(f"unknown setting {show(key)} in where; {suggest(key, settings)}", ("where", key))
         had = {getattr(cell.settings, key) for cell in shown}
         absent = next((given for given in values if given not in had), None)
         if absent is not None or not values:
@@ -55,7 +54,7 @@ def _check_figure(figure: Figure, cells: Iterable[Cell]) -> None:
 def _require(figure: Figure, key: str, known: Iterable[str], what: str) -> None:
     given = getattr(figure, key)
     if given not in known:
-        message = f"{key} of a {figure.kind} figure is a {what} of {figure.measure}, got {given!r}; "
+        message = f"{key} of a {figure.kind} figure is a {what} of {figure.measure}, got {show(given)}; "
         raise SuiteError(message + suggest(given, known), (key,))
 
 

@@ -67,11 +67,11 @@ def parse_suite(text: str, name: str) -> Suite:
     data = parse_toml(text, name)
     try:
         suite = read_suite(data)
-        suite.cells()
+        cells = suite.cells()
         check_batch_sizes(suite)
         check_select(suite)
-        check_claims(suite)
-        check_figures(suite)
+        check_claims(suite, cells)
+        check_figures(suite, cells)
     except SuiteError as error:
         line = line_of(text, error.place)
         raise SuiteError(f"{name}{f', line {line}' if line else ''}: {error}", error.place) from None
@@ -146,7 +146,7 @@ def change_suite(
             raise SuiteError(f"suite {suite.name} trains nothing, and has no seeds; --repeats says how many processes")
         if key not in known:
             meant = f"did you mean {_MEANT[key]!r}? " if _MEANT.get(key) in known else ""
-            raise SuiteError(f"unknown setting {key!r} in suite {suite.name}; {meant}{suggest(key, known)}")
+            raise SuiteError(f"unknown setting {show(key)} in suite {suite.name}; {meant}{suggest(key, known)}")
     select = change_select(suite, replaced, tune)
     grids = [_change_grid(grid, replaced, add_normalizers, select.grid if select else ()) for grid in suite.grids]
     changed = suite.model_copy(update={"grids": grids, "select": select})

@@ -6,7 +6,9 @@ Each table of the TOML file is a class in a module of its name; an unknown key i
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import functools
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
 
@@ -45,16 +47,33 @@ class Suite(BaseModel):
             SuiteError: when a value has the wrong type or is out of range, or there are more than ``MAX_CELLS``.
 
         """
+        return list(self._cells)
+
+    @functools.cached_property
+    def _cells(self) -> tuple[Cell, ...]:
         count = sum(grid.size() for grid in self.grids)
         if count > MAX_CELLS:
             raise SuiteError(f"{count} cells are too many, the most is {MAX_CELLS}; name fewer values", ("grids",))
-        cells: dict[str, Cell] = {}
+        cells: dict[Cell, None] = {}  # not by their ids, which are dear: a suite is looked at far more often than run
         for number, grid in enumerate(self.grids):
             try:
-                cells |= {cell.id: cell for cell in grid.cells(self.protocol)}
+                cells |= dict.fromkeys(grid.cells(self.protocol))
             except SuiteError as error:
                 raise error.under("grids", number) from None
-        return sorted(cells.values(), key=lambda cell: getattr(cell.settings, "seed", -1))
+        return tuple(sorted(cells, key=lambda cell: getattr(cell.settings, "seed", -1)))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Give a changed suite, which makes its own cells."""
+        changed = super().model_copy(update=update, deep=deep)
+        changed.__dict__.pop("_cells", None)
+        return changed
+
+    def repeats(self, measure: str) -> int:
+        """Count the seeds, or fresh processes, that its cells of a measure have."""
+        settings = MEASURES[measure]
+        alone = [settings.model_fields[settings.REPLICATES].default]
+        own = [grid.values().get(settings.REPLICATES, alone) for grid in self.grids if grid.measure == measure]
+        return len({number for numbers in own for number in numbers})
 
     @property
     def replicates(self) -> str:

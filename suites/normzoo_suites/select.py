@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from normzoo_suites.errors import SuiteError, suggest
+from normzoo_suites.errors import SuiteError, show, suggest
 from normzoo_suites.settings import AccuracySettings, canonical_value
 from normzoo_suites.values import TABLE, Value
 
@@ -58,12 +58,12 @@ class Select(BaseModel):
     def _can_select(self) -> Select:
         if self.metric not in SCORES:
             raise SuiteError(
-                f"[select] chooses by {self.metric!r}, which no trial produces; {suggest(self.metric, SCORES)}",
+                f"[select] chooses by {show(self.metric)}, which no trial produces; {suggest(self.metric, SCORES)}",
                 ("metric",),
             )
         for key in self.grid:
             if key in self.fixed:
-                raise SuiteError(f"{key!r} is both tried and fixed in [select]; keep one", ("fixed", key))
+                raise SuiteError(f"{show(key)} is both tried and fixed in [select]; keep one", ("fixed", key))
         return self
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,11 +17,11 @@ from pydantic import ValidationError
 
 from normzoo_suites.calls import parse_call
 from normzoo_suites.cell import Cell
-from normzoo_suites.errors import SuiteError, explain
+from normzoo_suites.errors import SuiteError, explain, show
 from normzoo_suites.record import Record
-from normzoo_suites.schema import Suite
+from normzoo_suites.schema import MAX_CELLS, Suite
 from normzoo_suites.select import FIRST_TRIAL_SEED, Select
-from normzoo_suites.settings import AccuracySettings
+from normzoo_suites.settings import AccuracySettings, Settings
 from normzoo_suites.values import Value
 
 _OF_THE_READER = ("seed", "evaluate_on", "readings", "frozen_from", "ema", *sorted(AccuracySettings.READ_AFTERWARDS))
@@ -58,7 +58,8 @@ def check_select(suite: Suite) -> None:
 
     Raises:
         SuiteError: when nothing of the suite can be tuned, a grid or a claim sets what is to be tuned, a result's seed
-            is one of the trials', or the settings of a trial or of a tuned cell do not go together.
+            is one of the trials', there are more than ``MAX_CELLS`` trials, or the settings of a trial or of a tuned
+            cell do not go together.
 
     """
     select = suite.select
@@ -90,19 +91,20 @@ def _check_claims(suite: Suite, select: Select) -> None:
         for term in claim.terms:
             for key in select.grid.keys() & term.settings.keys():
                 raise SuiteError(
-                    f"the claim {claim.id!r} names {key}, which [select] chooses; leave it out", ("claims", number)
+                    f"the claim {show(claim.id)} names {key}, which [select] chooses; leave it out", ("claims", number)
                 )
 
 
 def _check_combinations(suite: Suite, select: Select) -> None:
-    """Build every trial, and every cell with every value that may be chosen for it."""
-    cells = suite.cells()
-    alike = {json.dumps(cell.settings.model_dump(exclude={"seed"}), sort_keys=True): cell for cell in cells}
+    """Build every trial, and every cell with every value that may be chosen for it, under one seed each."""
+    cells = [cell for grid in suite.grids for cell in grid.once().cells(suite.protocol) if is_tuned(select, cell)]
+    conditions = len(set(map(_conditions(select), cells)))
+    if (count := conditions * select.seeds * math.prod(map(len, select.grid.values()))) > MAX_CELLS:
+        raise SuiteError(f"[select] asks for {count} trials, the most is {MAX_CELLS}; try fewer values", ("select",))
     try:
         trials(select, cells)
-        for cell, point in itertools.product(alike.values(), combinations(select)):
-            if is_tuned(select, cell):
-                _changed(cell, point)
+        for cell, point in itertools.product(cells, combinations(select)):
+            _changed(cell, point)
     except ValidationError as error:
         fault = explain(error, lambda _: AccuracySettings.model_fields)
         raise SuiteError(f"a cell that [select] tunes, or its trial, cannot be: {fault}", ("select",)) from None
@@ -117,6 +119,20 @@ def condition(select: Select, cell: Cell) -> str:
     """Name the condition of a cell: all its settings but the tuned ones, the seed, and how the net is read."""
     left = cell.settings.model_dump(exclude={*_OF_THE_READER, *select.grid}, exclude_defaults=True)
     return json.dumps(left, sort_keys=True)
+
+
+def _conditions(select: Select) -> Callable[[Cell], str]:
+    """Give ``condition`` for many cells: each condition is spelt once."""
+    told = AccuracySettings.all_but(*_OF_THE_READER, *select.grid)
+    spelt: dict[object, str] = {}
+
+    def name(cell: Cell) -> str:
+        values = told(cell.settings)
+        if values not in spelt:
+            spelt[values] = condition(select, cell)
+        return spelt[values]
+
+    return name
 
 
 def family(select: Select, cell: Cell) -> str:
@@ -135,7 +151,8 @@ def combinations(select: Select) -> list[dict[str, Value]]:
 
 def trials(select: Select, cells: Iterable[Cell]) -> list[Cell]:
     """Give the trials of these cells' conditions, seed by seed."""
-    firsts = {condition(select, cell): cell for cell in reversed(list(cells)) if is_tuned(select, cell)}
+    name = _conditions(select)
+    firsts = {name(cell): cell for cell in reversed(list(cells)) if is_tuned(select, cell)}
     made = [
         _trial(select, cell, point, FIRST_TRIAL_SEED + number)
         for number in range(select.seeds)
@@ -161,11 +178,12 @@ def _changed(cell: Cell, changes: Mapping[str, Any]) -> Cell:
 def choose(select: Select, cells: Sequence[Cell], records: Mapping[str, Record]) -> dict[str, Choice]:
     """Give the choice of every condition whose trials all have a record; ``records`` is by id."""
     firsts: dict[str, Cell] = {}
-    for cell in cells:
+    name = _conditions(select)
+    for cell in cells if records else ():  # without any record nothing is chosen yet
         if is_tuned(select, cell):
-            firsts.setdefault(condition(select, cell), cell)
-    found = {name: _choice(select, name, cell, records) for name, cell in firsts.items()}
-    return {name: choice for name, choice in found.items() if choice is not None}
+            firsts.setdefault(name(cell), cell)
+    found = {one: _choice(select, one, cell, records) for one, cell in firsts.items()}
+    return {one: choice for one, choice in found.items() if choice is not None}
 
 
 def _choice(select: Select, name: str, cell: Cell, records: Mapping[str, Record]) -> Choice | None:
@@ -233,17 +251,25 @@ def resolve(select: Select, cells: Iterable[Cell], choices: Mapping[str, Choice]
     Where not one trial ended with a score, the cell cannot run, and says so.
     """
     resolved = []
+    name = _conditions(select)
+    experiment = AccuracySettings.all_but("seed")
+    tuned: dict[object, Settings] = {}
     for cell in cells:
         if not is_tuned(select, cell) or cell.skip is not None:
             resolved.append(cell)
             continue
-        choice = choices.get(condition(select, cell))
+        choice = choices.get(name(cell)) if choices else None
         if choice is None:
             continue
         if choice.chosen is None:
-            resolved.append(replace(cell, skip=cell.skip or "not one trial that should tune it ended with a score"))
+            lost = "not one trial that should tune it ended with a score"
+            resolved.append(replace(cell, skip=lost, twin_of=None, same_as=None))
         else:
-            resolved.append(_changed(cell, choice.chosen))
+            own = experiment(cell.settings)
+            if own not in tuned:
+                tuned[own] = _changed(cell, choice.chosen).settings
+            settings = tuned[own].repeated(cell.settings.replicate)
+            resolved.append(replace(cell, settings=settings, twin_of=None, same_as=None))
     return resolved
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from normzoo_suites.errors import SuiteError, explain, show
+from normzoo_suites.errors import SuiteError, explain, show, show_key
 from normzoo_suites.schema import Suite
 from normzoo_suites.select import Select
 from normzoo_suites.typed import typed_values
@@ -54,11 +54,13 @@ def _tried_values(tune: Tune | None, by_hand: Iterable[str]) -> dict[str, list[V
         return {}
     given = {key: typed_values("--tune", key, text) for key, text in tune.items()}
     for key, values in given.items():
+        name = show_key(key)
         if key in by_hand:
-            raise SuiteError(f"{key} is given by --set {key}= and by --tune {key}=; keep one")
+            raise SuiteError(f"{name} is given by --set {name}= and by --tune {name}=; keep one")
         if len(values) < 2:
+            only = show_key(str(values[0]))
             raise SuiteError(
-                f"--tune {key}= tries one value, and a choice needs two or more; --set {key}={values[0]} sets it"
+                f"--tune {name}= tries one value, and a choice needs two or more; --set {name}={only} sets it"
             )
     return given
 

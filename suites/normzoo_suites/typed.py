@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from normzoo_suites.calls import split_commas
-from normzoo_suites.errors import SuiteError
+from normzoo_suites.errors import SuiteError, show_key
 from normzoo_suites.settings import MEASURES, canonical_value
 from normzoo_suites.values import Value
 
@@ -22,7 +22,8 @@ def typed_values(option: str, key: str, text: str) -> list[Value]:
     """
     pieces = split_commas(text)
     if not pieces:
-        raise SuiteError(f"{option} {key}= has no value; write {option} {key}=value or {key}=one,two")
+        name = show_key(key)
+        raise SuiteError(f"{option} {name}= has no value; write {option} {name}=value or {name}=one,two")
     return [_typed(key, piece) for piece in pieces]
 
 

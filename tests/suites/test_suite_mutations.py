@@ -74,8 +74,8 @@ def test_spoiled_data_is_a_suite_or_a_suite_error_in_one_line(small: Suite) -> N
 
         def read(data: dict[str, Any] = data) -> Suite:
             suite = read_suite(data)
-            check_claims(suite)
-            check_figures(suite)
+            check_claims(suite, suite.cells())
+            check_figures(suite, suite.cells())
             return suite
 
         said = complaint(read)

@@ -203,7 +203,7 @@ def seconds(option: str, text: str) -> float:
     """Read a time such as 90s, 30m or 2h; raises UsageError, which calls it by its option."""
     from normzoo_bench.errors import UsageError
 
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smh]?)", text.strip())
     if not match or float(match[1]) <= 0:
         raise UsageError(f"{option} takes a time such as 90s, 30m or 2h, got {text!r}")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

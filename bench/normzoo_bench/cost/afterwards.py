@@ -21,8 +21,8 @@ def draft_id(suite: Suite, cell: Cell) -> str:
     """Give the id that a tuned cell has before it is tuned; of any other cell, its own."""
     if suite.select is None or not is_tuned(suite.select, cell):
         return cell.id
-    kept = {key: value for key, value in cell.settings.model_dump().items() if key not in suite.select.grid}
-    return dataclasses.replace(cell, settings=type(cell.settings).model_validate(kept)).id
+    defaults = {key: type(cell.settings).model_fields[key].default for key in suite.select.grid}
+    return dataclasses.replace(cell, settings=cell.settings.model_copy(update=defaults)).id
 
 
 _begun: dict[Path, int] = {}
@@ -82,6 +82,8 @@ def took(run: Run, own: bool = False) -> Took | None:
     With ``own`` only those cells count that the run which this process has begun last was to measure.
     """
     held, number = _read(run.folder), _begun.get(real(run.folder))
+    if not held["cells"]:
+        return None
     pairs = [
         (entry["seconds"], record.seconds)
         for one, record in _measured(run)

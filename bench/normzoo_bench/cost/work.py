@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from normzoo_bench.cost.afterwards import draft_id
 from normzoo_bench.cost.tasks import Task, Tasks, reading
-from normzoo_bench.planner import Plan, mark_same
+from normzoo_bench.planner import Plan
 from normzoo_bench.running.jobs import jobs
 from normzoo_bench.running.worker import TIMED
-from normzoo_bench.skips import skip_reason
 from normzoo_suites import Cell
 
 
@@ -53,5 +51,4 @@ def _waiting(plan: Plan) -> list[Cell]:
     if not plan.waiting:
         return []
     known = {draft_id(plan.suite, cell) for cell in plan.cells}
-    drafts = [dataclasses.replace(cell, skip=skip_reason(cell, plan.sources)) for cell in plan.suite.cells()]
-    return [cell for cell in plan.to_do(mark_same(drafts)) if cell.id not in known]
+    return [cell for cell in plan.to_do(plan.drafts) if cell.id not in known]

@@ -12,7 +12,7 @@ from normzoo_bench.errors import UsageError
 from normzoo_bench.models import convnet, mlp, resnet, vgg, vit  # noqa: F401  # each adds its models to the registry
 from normzoo_bench.models.from_timm import build_from_timm, hint
 from normzoo_bench.models.registry import BUILDERS, Shape
-from normzoo_suites.errors import suggest
+from normzoo_suites.errors import show, suggest
 
 __all__ = ["Shape", "build", "model_names", "scale_weights"]
 
@@ -41,5 +41,5 @@ def build(name: str, shape: Shape, classes: int) -> nn.Module:
     if name.startswith("timm/"):
         return build_from_timm(name.removeprefix("timm/"), shape, classes)
     if name not in BUILDERS:
-        raise UsageError(f"unknown model {name!r}; {suggest(name, BUILDERS)}, timm/NAME{hint(name)}")
+        raise UsageError(f"unknown model {show(name)}; {suggest(name, BUILDERS)}, timm/NAME{hint(name)}")
     return BUILDERS[name](shape, classes)

@@ -9,6 +9,7 @@ from torch import nn
 
 from normzoo_bench.errors import UsageError
 from normzoo_bench.models.registry import Shape
+from normzoo_suites.errors import show
 
 
 def hint(name: str) -> str:
@@ -30,7 +31,7 @@ def build_from_timm(name: str, shape: Shape, classes: int) -> nn.Module:
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {', '.join('timm/' + one for one in near)}?" if near else "timm.list_models() names all"
-        raise UsageError(f"timm has no model {name!r}; {hint}")
+        raise UsageError(f"timm has no model {show(name)}; {hint}")
     options: dict[str, Any] = {"num_classes": classes, "in_chans": shape[0]}
     # models of a fixed input size must be told it; the others do not know the option
     try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError, create_model
 
-from normzoo_suites.errors import Place, SuiteError, explain, suggest
+from normzoo_suites.errors import Place, SuiteError, explain, show, suggest
 from normzoo_suites.settings.accuracy import AccuracySettings
 from normzoo_suites.settings.base import Settings
 from normzoo_suites.settings.statistics_noise import StatisticsNoiseSettings
@@ -73,7 +73,7 @@ def canonical_value(measure: str, key: str, value: object) -> str | int | float:
     """
     fields = MEASURES[measure].model_fields
     if key not in fields:
-        raise SuiteError(f"unknown setting {key!r} of {measure}; {suggest(key, fields)}")
+        raise SuiteError(f"unknown setting {show(key)} of {measure}; {suggest(key, fields)}")
     try:
         checked = _only(measure, key).model_validate({key: value})
     except ValidationError as error:

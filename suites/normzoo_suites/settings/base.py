@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+import operator
+from collections.abc import Callable
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -29,6 +31,15 @@ class Settings(BaseModel):
 
     normalizer: CallText
     device: Literal["cpu", "cuda"] = "cpu"
+
+    @classmethod
+    def all_but(cls, *keys: str) -> Callable[[Settings], object]:
+        """Give what reads all settings but these, so that those which are alike otherwise can be found together."""
+        return operator.attrgetter(*(key for key in cls.model_fields if key not in keys))
+
+    def repeated(self, number: int) -> Self:
+        """Give another repeat of the same experiment; a repeat of a valid one is valid, for nothing is held to it."""
+        return self.model_copy(update={self.REPLICATES: number})
 
     @property
     def replicate(self) -> int:
