@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, get_args
 from normzoo_bench import shards
 from normzoo_bench.errors import UsageError
 from normzoo_bench.request import Request
-from normzoo_suites import Record, collecting, read_run
+from normzoo_suites import Record, Run, collecting, read_run
 from normzoo_suites.calls import split_commas
 from normzoo_suites.errors import suggest
 from normzoo_suites.record import Status
@@ -249,8 +250,10 @@ class RunStatus:
         faults: for cells that ended without a result, how often each reason.
         unreadable: by file name, what is wrong with a record.
         seconds: the measured cells' time, added up.
-        command: the command line that goes on with it.
+        command: the command line that goes on with it, in the way that it was measured last.
         took: what its cells were estimated to take when they were begun, and took; None where nothing was estimated.
+        shard: which part of the plan is measured here, and of how many; ``to_do`` counts that part alone then.
+        others: how many records there are of cells that its latest command does not ask for.
 
     """
 
@@ -265,6 +268,8 @@ class RunStatus:
     trials: tuple[int, int] = (0, 0)
     waiting: int = 0
     took: Took | None = None
+    shard: tuple[int, int] | None = None
+    others: int = 0
 
 
 @collecting.pause()
@@ -297,15 +302,39 @@ def status(run: str | Path) -> RunStatus:
         found.suite.name,
         cells,
         statuses,
-        cells - statuses.total(),
+        cells - statuses.total() - _of_other_shards(found),
         faults,
         found.unreadable,
         seconds,
-        found.command,
+        _go_on(found),
         (len(trials), sum(trial.id in found.records for trial in trials)),
         found.waiting,
         took(found),
+        found.shard,
+        _others(found),
     )
+
+
+def _of_other_shards(found: Run) -> int:
+    """Count the cells without a record that other machines are to measure."""
+    if found.shard is None:
+        return 0
+    own = {cell.id for cell in shards.part(found.suite, found.cells, found.shard)}
+    return sum(cell.id not in own and cell.id not in found.records and not cell.same_as for cell in found.cells)
+
+
+def _go_on(found: Run) -> str:
+    """Give the command that goes on with a run in the way that it was measured last."""
+    shard = "--shard {}/{}".format(*found.shard) if found.shard else ""
+    return " ".join(part for part in (found.command, shard, found.how) if part)
+
+
+def _others(found: Run) -> int:
+    """Count the records of cells that the latest command did not ask for."""
+    known = {f"{cell.id}.json" for cell in (*found.trials, *found.cells)}
+    with suppress(OSError), os.scandir(found.folder / "cells") as files:
+        return sum(file.name.endswith(".json") and file.name not in known for file in files)
+    return 0
 
 
 def merge(*runs: str | Path, to: str | Path, prefer: str | Path | None = None, dry_run: bool = False) -> Merged:

@@ -74,7 +74,8 @@ def _print_time(console: Console, found: Estimate) -> None:
         return
     if found.shares:
         workers = f"{found.jobs} worker{'' if found.jobs == 1 else 's'}"
-        _print_line(console, f"about {duration(found.seconds)} with {workers}")
+        rest = f", and {found.without} cells of which it is not known" if found.without else ""
+        _print_line(console, f"about {duration(found.seconds)} with {workers}{rest}")
         rows = [(r.device, r.measure, r.cells, duration(r.seconds), _sureness(r)) for r in found.rows]
         columns = ("device", "measure", "cells", "worker time", "by")
         _print_whole(console, table("", columns, rows, right=("cells", "worker time")))

@@ -146,12 +146,16 @@ def tuning_text(select: Select) -> str:
 def print_status(console: Console, found: RunStatus) -> None:
     """Show how far a run is."""
     ended = ", ".join(f"{count} {status}" for status, count in found.statuses.items())
+    part = " of shard {}/{}".format(*found.shard) if found.shard else ""
     console.print(
-        f"{found.suite}: {found.cells} cells: {ended or 'none measured'}, {found.to_do} to do", highlight=False
+        f"{found.suite}: {found.cells} cells: {ended or 'none measured'}, {found.to_do}{part} to do", highlight=False
     )
+    if found.others:
+        console.print(others_text(found.others), highlight=False, soft_wrap=True)
     if found.trials[0]:
         console.print(f"tuned by {found.trials[0]} trials, {found.trials[1]} of them done", highlight=False)
-    console.print(f"measured for {found.seconds:.0f} s of worker time", highlight=False)
+    if found.seconds:
+        console.print(f"measured for {found.seconds:.0f} s of worker time", highlight=False)
     if found.took is not None:
         console.print(took_text(found.took), highlight=False, soft_wrap=True)
     for reason, count in found.faults.items():
@@ -160,6 +164,15 @@ def print_status(console: Console, found: RunStatus) -> None:
         console.print(f"  {name}: {reason}", markup=False, highlight=False)
     if found.to_do:
         console.print(f"go on with: {found.command}", markup=False, highlight=False)
+
+
+def others_text(count: int) -> str:
+    """Say that a folder holds more than its latest command has asked for."""
+    records = "1 record" if count == 1 else f"{count:,} records"
+    return (
+        f"{records} of cells that the latest command did not ask for: kept, and not shown; a command that asks for "
+        "them shows them again"
+    )
 
 
 def duration(seconds: float) -> str:

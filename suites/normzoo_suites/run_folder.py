@@ -41,6 +41,8 @@ class Run:
         trials: what is trained to tune the cells, before them.
         waiting: how many cells are not among ``cells`` yet, since what tunes them is not chosen.
         contracts: by normalizer, as settings spell it, what the contract kit found of it, where it was asked.
+        shard: which part of the plan was measured here last, and of how many; None for all of it.
+        how: the options by which it was measured last, as the command line spells them.
         unreadable_contracts: likewise, what is wrong with a contract result that cannot be read.
 
     """
@@ -56,6 +58,8 @@ class Run:
     waiting: int = 0
     contracts: dict[str, ContractResult] = field(default_factory=dict)
     unreadable_contracts: dict[str, str] = field(default_factory=dict)
+    shard: tuple[int, int] | None = None
+    how: str = ""
 
     def choices(self) -> dict[str, Choice]:
         """Give what the trials have chosen, by condition, as far as they have."""
@@ -91,6 +95,8 @@ def read_run(folder: str | Path, brief: bool = False) -> Run:
         tuple(held.trials),
         held.waiting,
         *read_results(folder, names),
+        held.shard,
+        held.how,
     )
 
 
@@ -112,6 +118,8 @@ class _Contents:
     command: str
     looks: tuple[int, ...]
     sources: dict[str, str]
+    shard: tuple[int, int] | None
+    how: str
 
 
 def _own_records(folder: Path, held: _Contents, brief: bool) -> tuple[dict[str, Record], dict[str, str]]:
@@ -159,7 +167,8 @@ def _contents(folder: Path) -> _Contents:
         looks = tuple(int(look) for look in data.get("looks", ()))
         waiting = int(data.get("waiting", 0))
         sources = dict(data.get("sources", {}))  # by normalizer, the hash of its source when the run was last planned
-        return _Contents(read_suite(data["suite"]), cells, trials, waiting, str(data["command"]), looks, sources)
+        suite, command, how = read_suite(data["suite"]), str(data["command"]), str(data.get("how", ""))
+        return _Contents(suite, cells, trials, waiting, command, looks, sources, _shard(data.get("shard")), how)
     except (FileNotFoundError, NotADirectoryError):
         raise SuiteError(
             f"{folder} is no run folder: it has no run.json; `normzoo run SUITE --out {folder}` makes one"
@@ -175,6 +184,15 @@ def _contents(folder: Path) -> _Contents:
     except (TypeError, ValueError, OverflowError):
         fault = "it is not what a run writes"
     raise SuiteError(f"cannot read {file}: {fault}; running the suite again writes it anew")
+
+
+def _shard(told: list[int] | None) -> tuple[int, int] | None:
+    if told is None:
+        return None
+    number, count = map(int, told)
+    if not 1 <= number <= count:
+        raise ValueError
+    return number, count
 
 
 def _check_each_once(cells: Iterable[Cell]) -> None:

@@ -208,7 +208,7 @@ def test_a_contradiction_says_which_cell_it_is_and_how_many_more_there_are(run_o
     firsts = [record_of(cell) for cell in CELLS]
     others = [record_of(cell, metrics={"test_accuracy": 2.0}) for cell in CELLS]
     with pytest.raises(
-        UsageError, match=rf"accuracy, batch_norm, ranks = \d+, seed = \d\), as they do in {len(CELLS) - 1} more"
+        UsageError, match=rf"accuracy, batch_norm, seed = \d, ranks = \d+\), as they do in {len(CELLS) - 1} more"
     ):
         normzoo_bench.merge(run_of("a", *firsts), run_of("b", *others), to=tmp_path / "c")
 

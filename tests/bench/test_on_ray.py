@@ -295,6 +295,10 @@ class FakeRay:
 
     def __init__(self, nodes, play):
         self.has, self.play, self.sent, self.most = nodes, play, [], 0
+        self.head = ""  # whom nobody can call
+
+    def get_runtime_context(self):
+        return SimpleNamespace(gcs_address=self.head)
 
     def nodes(self):
         return [{"NodeID": name, "Alive": True, "Resources": has} for name, has in self.has.items()]
@@ -332,8 +336,8 @@ def plan(tiny):
     return normzoo_bench.plan(tiny)
 
 
-def flown(fake, plan, cells=None, take=lambda _: True, **options):
-    runs = on_ray.OnRay(Options(executor="ray", **options))
+def flown(fake, plan, cells=None, take=lambda _: True, warn=lambda _: None, **options):
+    runs = on_ray.OnRay(Options(executor="ray", **options), warn)
     runs._ray = fake
     return list(runs.outcomes(plan, plan.to_do() if cells is None else cells, take))
 
@@ -456,6 +460,28 @@ def test_a_normalizers_file_travels_by_name_and_text(trainings, bad):
     flown(fake, plan)
     sent = {errand.owner: errand.files for _, errand in fake.sent}
     assert sent == {"": (), "raises": (("bad.py", Path(bad).read_bytes()),)}
+
+
+def test_a_node_that_goes_away_is_told(plan, monkeypatch):
+    monkeypatch.setattr(on_ray, "PAUSE", 0.0)
+    fake, told = FakeRay({A: CPUS, B: CPUS}, ids), []
+
+    def play(errand):
+        fake.has.pop(B, None)
+        return ids(errand)
+
+    fake.play = play
+    monkeypatch.setattr(on_ray, "TICK", -1.0)
+    assert len(flown(fake, plan, warn=told.append)) == 11
+    assert told == ["a node of the cluster went away, 1 left; its cells begin again"]
+
+
+def test_a_run_whose_head_is_gone_ends_in_words(plan, monkeypatch):
+    monkeypatch.setattr(clusters, "GONE", 0.2)
+    fake = FakeRay({A: CPUS}, ids)
+    fake.head = "127.0.0.1:9"  # where nobody listens
+    with pytest.raises(UsageError, match="the head of the cluster is gone; what was measured is kept"):
+        flown(fake, plan)
 
 
 def errand(cells, **changes):

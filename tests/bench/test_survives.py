@@ -190,3 +190,19 @@ def test_the_folder_names_no_machine_and_no_path_while_a_run_is_at_work(
     assert json.loads(seen[0]).keys() == {"machine", "host", "about", "cells"}
     assert os.uname().nodename not in seen[0]
     assert str(tmp_path) not in seen[0]
+
+
+def test_status_goes_on_as_it_was_measured_and_tells_of_other_plans_records(
+    tiny: str, tmp_path: Path, measured: list[str]
+) -> None:
+    out = tmp_path / "run"
+    commands.run(tiny, out=out, shard="1/3", jobs=3, timeout=90)
+    found = commands.status(out)
+    assert (found.shard, found.to_do, found.others) == ((1, 3), 0, 0)
+    assert found.command.endswith("--shard 1/3 --jobs 3 --timeout 90s")
+    commands.run(tiny, out=out, normalizers=["group_norm"])
+    found = commands.status(out)
+    assert (found.shard, found.to_do) == (None, 0)
+    of_batch_norm = [one for one in measured if one not in {cell.id for cell in read_run(out).cells}]
+    assert found.others == len(of_batch_norm) > 0
+    assert not found.command.endswith("s")

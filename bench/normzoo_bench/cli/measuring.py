@@ -142,8 +142,9 @@ def run(
     What was measured already is not measured again.
     """
     from normzoo_bench.commands import run as measure
+    from normzoo_bench.commands import status as look
     from normzoo_bench.cost.afterwards import took
-    from normzoo_bench.terminal import print_findings, print_summary, took_text
+    from normzoo_bench.terminal import others_text, print_findings, print_summary, took_text
     from normzoo_reports import report as render
     from normzoo_reports import summary
     from normzoo_suites import read_run
@@ -179,6 +180,8 @@ def run(
     out_console.print(
         f"\n{result.measured} cells measured, {result.resumed} had been; all ended: {ended}", markup=False
     )
+    if others := look(result.folder).others:
+        out_console.print(others_text(others), markup=False, soft_wrap=True)
     if result.measured and (compared := took(read_run(result.folder), own=True)) is not None:
         out_console.print(took_text(compared), markup=False, soft_wrap=True)
     kept = True

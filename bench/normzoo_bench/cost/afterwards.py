@@ -13,6 +13,7 @@ from normzoo_bench.files import real
 from normzoo_suites import Cell, Record, Run, Suite
 from normzoo_suites.selection import is_tuned
 
+WELL = ("ok", "diverged")
 FILE = "estimate.json"
 SCHEMA = 1
 
@@ -96,9 +97,12 @@ def took(run: Run, own: bool = False) -> Took | None:
 
 
 def _measured(run: Run) -> Iterable[tuple[str, Record]]:
-    """Give the records that took time, by the id that the estimate has for them."""
+    """Give the records that took time, by the id that the estimate has for them.
+
+    What failed says little of how long it would have taken; an estimate is of what goes well.
+    """
     trials = [(trial.id, trial) for trial in run.trials]
     for one, cell in (*trials, *((draft_id(run.suite, cell), cell) for cell in run.cells)):
         record = run.records.get(cell.id)
-        if record is not None and cell.same_as is None and record.seconds:
+        if record is not None and cell.same_as is None and record.seconds and record.status in WELL:
             yield one, record

@@ -24,7 +24,11 @@ OBJECT_STORE = 100 << 20
 CONNECT = 10.0
 """Seconds until a cluster that does not answer counts as not there."""
 
+GONE = 30.0
+"""Seconds without an answer from a cluster's head after which it counts as lost. Ray itself would end this process."""
+
 _QUIET = {
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "3600",  # when its head is lost, Ray ends this process: we come first
     "RAY_USAGE_STATS_ENABLED": "0",  # it would tell its makers
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what it prints of lost nodes and logs would go in between a run's own lines
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as newer versions do, without a line that says so
@@ -70,6 +74,9 @@ def joined(address: str | None) -> Iterator[ModuleType]:
 
 
 def _connect(module: ModuleType, address: str | None) -> None:
+    if address is None:
+        # Ray would leave a token at home, which clusters that are started later then ask of their nodes
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     asked: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
     if address is None:
         asked |= {"address": "local", "object_store_memory": OBJECT_STORE}
@@ -87,7 +94,9 @@ def _connect(module: ModuleType, address: str | None) -> None:
         module.shutdown()
         where = "start a Ray cluster here" if address is None else f"join the Ray cluster at {address}"
         said = " ".join(str(error).split())[:300]
-        raise UsageError(f"cannot {where}: {said}; `ray status` says what is up") from None
+        raise UsageError(
+            f"cannot {where}: {said}; `ray status` says what is up, and whether it wants a token (RAY_AUTH_MODE)"
+        ) from None
 
 
 def _require_a_listener(address: str | None) -> None:
@@ -117,3 +126,13 @@ def nodes(module: ModuleType) -> list[Node]:
         for node in module.nodes()
         if node["Alive"]
     ]
+
+
+def answers(module: ModuleType) -> bool:
+    """Tell whether the cluster's head is there: without it Ray waits, and tells nobody."""
+    address = module.get_runtime_context().gcs_address
+    try:
+        _require_a_listener(address)
+    except OSError:
+        return False
+    return True

@@ -17,8 +17,10 @@ Outcomes = Callable[[Plan, list[Cell], Take], Generator[tuple[Cell, Outcome], No
 
 
 @contextlib.contextmanager
-def executor(options: Options) -> Iterator[Outcomes]:
+def executor(options: Options, warn: Callable[[str], None]) -> Iterator[Outcomes]:
     """Give what measures cells; what it has joined or started for that ends with the block.
+
+    ``warn`` is told what whoever runs this should know.
 
     Raises:
         UsageError: when there is no such executor here.
@@ -29,7 +31,7 @@ def executor(options: Options) -> Iterator[Outcomes]:
     elif options.executor == "ray":
         from normzoo_bench.running.on_ray import OnRay
 
-        with OnRay(options) as cluster:
+        with OnRay(options, warn) as cluster:
             yield cluster.outcomes
     else:
         yield lambda plan, cells, take: pool.outcomes(plan, cells, options, take)

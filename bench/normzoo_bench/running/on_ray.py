@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,8 +50,8 @@ FETCH = 60.0
 class OnRay:
     """Measures on a cluster, which it joins with the first cells and leaves at the end of the block."""
 
-    def __init__(self, options: Options) -> None:
-        self.options = options
+    def __init__(self, options: Options, warn: Callable[[str], None] = lambda _: None) -> None:
+        self.options, self.warn = options, warn
         self._stack = contextlib.ExitStack()
         self._ray: ModuleType | None = None
 
@@ -78,8 +78,8 @@ class OnRay:
         shares.check(cells, cluster.nodes(ray), self.options.gpu_share)
         trained, timed = phases(plan, cells)
         each = [[job] for own in trained for job in jobs(own, self.options.together)]
-        yield from _Flights(ray, plan, self.options, take, fresh=False).outcomes(each)
-        yield from _Flights(ray, plan, self.options, take, fresh=True).outcomes([jobs(own) for own in timed])
+        yield from _Flights(ray, plan, self.options, take, self.warn, fresh=False).outcomes(each)
+        yield from _Flights(ray, plan, self.options, take, self.warn, fresh=True).outcomes([jobs(own) for own in timed])
 
 
 @dataclass(eq=False)
@@ -106,8 +106,11 @@ class _Task:
 class _Flights:
     """Tasks that wait here, and those that are on the cluster."""
 
-    def __init__(self, ray: ModuleType, plan: Plan, options: Options, take: Take, fresh: bool) -> None:
-        self.ray, self.plan, self.options, self.take, self.fresh = ray, plan, options, take, fresh
+    def __init__(
+        self, ray: ModuleType, plan: Plan, options: Options, take: Take, warn: Callable[[str], None], fresh: bool
+    ) -> None:
+        self.ray, self.plan, self.options = ray, plan, options
+        self.take, self.warn, self.fresh = take, warn, fresh
         self.waiting: dict[shares.Share, deque[_Task]] = {}
         self.flying: dict[Any, _Task] = {}  # by Ray's stream of what it yields
         # never tried again by Ray itself, which would not know what had been yielded
@@ -135,7 +138,7 @@ class _Flights:
     def _start(self) -> None:
         """Send as many tasks as there is room for, and a few more."""
         if time.monotonic() - self._looked > TICK:
-            self._nodes, self._looked = cluster.nodes(self.ray), time.monotonic()
+            self._look()
             self._check_held()
         for wanted, waiting in self.waiting.items():
             while (place := self._place(wanted)) and (task := _ready(waiting)):
@@ -143,6 +146,26 @@ class _Flights:
                 task.left = {cell.id: cell for job in task.jobs for cell in job}
                 if task.jobs:
                     self.flying[self._sent(task, place)] = task
+
+    def _look(self) -> None:
+        """See which nodes are up, and say which are not any more."""
+        self._await_head()
+        nodes, before = cluster.nodes(self.ray), self._nodes
+        if lost := {node.id for node in before} - {node.id for node in nodes}:
+            what = "a node" if len(lost) == 1 else f"{len(lost)} nodes"
+            self.warn(f"{what} of the cluster went away, {len(nodes)} left; its cells begin again")
+        self._nodes, self._looked = nodes, time.monotonic()
+
+    def _await_head(self) -> None:
+        until = time.monotonic() + cluster.GONE
+        while not cluster.answers(self.ray):
+            if time.monotonic() > until:
+                self.flying.clear()  # nobody can be asked to end them: workers end with Ray's processes
+                raise UsageError(
+                    "the head of the cluster is gone; what was measured is kept, and the same command goes on from "
+                    "there when it is up again"
+                )
+            time.sleep(TICK)
 
     def _check_held(self) -> None:
         """Require that nodes are up which can hold all that is not done; for a while there may be none."""

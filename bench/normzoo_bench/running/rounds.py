@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
@@ -51,6 +52,18 @@ class Options:
     executor: str = "local"
     address: str | None = None
     gpu_share: float = 1.0
+
+
+def how(options: Options) -> str:
+    """Spell those options that a run is to go on with, as the command line takes them; no path is among them."""
+    plain = Options()
+    words: list[str] = []
+    for name in ("executor", "address", "gpu_share", "jobs", "together", "tries"):
+        if (value := getattr(options, name)) != getattr(plain, name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    words += ["--timeout", f"{options.timeout:g}s"] if options.timeout != plain.timeout else []
+    words += ["--track", ",".join(options.track)] if options.track else []
+    return shlex.join(words + ["--fail-fast"] * options.fail_fast)
 
 
 class Round:

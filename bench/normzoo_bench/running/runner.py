@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from normzoo_bench.planner import Plan, source_hash
 from normzoo_bench.result import Result
 from normzoo_bench.running.executors import Outcomes, executor
 from normzoo_bench.running.progress import display
-from normzoo_bench.running.rounds import Options
+from normzoo_bench.running.rounds import Options, how
 from normzoo_bench.running.store import Store, data_fingerprint
 from normzoo_bench.running.worker import Outcome
 from normzoo_suites import FINAL, Cell, Record, parse_call, read_run
@@ -70,7 +71,7 @@ def run_plan(plan: Plan, folder: Path, options: Options | None = None, console: 
     """
     options, console = options or Options(), console or Console(stderr=True, emoji=False)
     store = Store(folder)
-    with executor(options) as outcomes:
+    with executor(options, functools.partial(_warn, console)) as outcomes:
         store.open(plan)
         work = _Work(plan, store, options, console, outcomes)
         failed_fast = False
@@ -89,6 +90,10 @@ def run_plan(plan: Plan, folder: Path, options: Options | None = None, console: 
     return RunResult(folder, work.measured, work.resumed, work.statuses, work.interrupted, work.unreadable, failed_fast)
 
 
+def _warn(console: Console, line: str) -> None:
+    console.print(line, style="yellow", markup=False, highlight=False)
+
+
 class _FailFastError(Exception):
     """A cell has ended without a result, and the run is to end by that."""
 
@@ -105,7 +110,7 @@ class _Work:
 
     def warn(self, line: str) -> None:
         """Say what whoever runs this should know."""
-        self.console.print(line, style="yellow", markup=False, highlight=False)
+        _warn(self.console, line)
 
     def tune(self) -> None:
         """Measure the trials that have no record, and tune the plan by all of them."""
@@ -128,7 +133,8 @@ class _Work:
 
     def _describe(self, records: Mapping[str, Record]) -> None:
         self.plan = self.plan.tuned(records)
-        self.store.describe(self.plan, self.plan.request.command(out=str(self.store.folder)))
+        command = self.plan.request.command(out=str(self.store.folder))
+        self.store.describe(self.plan, command, how(self.options))
 
     def _warn(self) -> None:
         """Say which choices lie on the edge of what was tried, and which values have no score."""

@@ -71,8 +71,8 @@ class Store:
                 if time.time() - half.stat().st_mtime > HALF_AGE:
                     half.unlink()
 
-    def describe(self, plan: Plan, command: str) -> None:
-        """Write run.json for a plan.
+    def describe(self, plan: Plan, command: str, how: str = "") -> None:
+        """Write run.json for a plan; ``how`` are the options by which it is measured.
 
         A cell that is measured by itself (``--cell``) leaves the run.json of the run that it belongs to alone.
 
@@ -84,7 +84,7 @@ class Store:
         if self._is_part(plan, before):
             return
         try:
-            write_whole(self.folder / "run.json", json.dumps(self._content(plan, command), indent=1))
+            write_whole(self.folder / "run.json", json.dumps(self._content(plan, command, how), indent=1))
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -153,7 +153,7 @@ class Store:
         ours = {cell.id for cell in plan.cells} <= known or before.get("suite") == plan.suite.to_json()
         return plan.request.cell is not None and ours
 
-    def _content(self, plan: Plan, command: str) -> dict[str, Any]:
+    def _content(self, plan: Plan, command: str, how: str) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "suite": plan.suite.to_json(),
@@ -163,6 +163,8 @@ class Store:
             "sources": {trial.settings.normalizer: source_hash(trial) for trial in plan.trials},
             "looks": self._looks,
             "command": command,
+            "shard": plan.request.shard,
+            "how": how,
         }
 
     def _looks_by_now(self, plan: Plan, before: dict[str, Any]) -> list[int]:

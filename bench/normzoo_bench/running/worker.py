@@ -52,6 +52,10 @@ NO_MEMORY = (
 """By these words an error says that there is no memory left, where its type does not."""
 
 
+class ChangedError(Exception):
+    """What a cell is measured with is not what was planned."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a cell ended."""
@@ -102,6 +106,8 @@ def _attempt(job: Job, where: str, source_hash: str, fingerprint: str) -> list[_
         return _measure(job, where, fingerprint)
     except CannotRun as error:
         ended: _Ended = ("skipped", str(error), Result({}))
+    except ChangedError as error:
+        ended = ("error", str(error), Result({}))
     except RankFailed as error:
         ended = (error.status, str(error), Result({}))
     except BaseException as error:  # whatever a normalizer does, SystemExit too: the run goes on, the record says it
@@ -142,7 +148,7 @@ def _check_source(cell: Cell, planned: str) -> None:
 
     name = parse_call(cell.settings.normalizer).name
     if normzoo.card(name).source_hash != planned:
-        raise RuntimeError(f"the file of {name} was changed during the run; run it again")
+        raise ChangedError(f"the file of {name} was changed during the run; the same command measures it again")
 
 
 def _file(cell: Cell) -> str:
@@ -162,7 +168,7 @@ def _measure(job: Job, where: str, fingerprint: str) -> list[_Ended]:
 
     dataset = data.load_as(training.data, training.dataset, where)
     if fingerprint not in ("", dataset.fingerprint):
-        raise RuntimeError(f"the data of {training.dataset} is not here what it was when the run was planned")
+        raise ChangedError(f"the data of {training.dataset} is not here what it was when the run was planned")
     together = [cell.settings for cell in job]
     measure: Callable[..., list[accuracy.Ended]] = (
         accuracy.measure_together
