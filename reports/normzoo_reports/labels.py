@@ -70,6 +70,25 @@ METRICS = {
     "r_p95": "Batch Renorm's r, 95th percentile",
     "d_p95": "size of Batch Renorm's d, 95th percentile",
     "clipped_share": "share of r and d beyond Batch Renorm's limits",
+    "shifted_accuracy": "test accuracy in eval mode, images as shifted",
+    "forgotten_eval_accuracy": "test accuracy in training mode, eval() forgotten",
+    "forgotten_eval_drop": "eval less training mode",
+    "eval_accuracy_afterwards": "test accuracy in eval mode after such a pass",
+    "moved_statistics": "how far such a pass moves running means (standard deviations)",
+    "bias_gradient": "gradient of a bias before the layer (independent ones add up to 1)",
+    "undone_error": "largest error of γ = σ, β = μ (standard deviations)",
+    "undone_error_at_best": "largest error of the nearest γ and β (standard deviations)",
+    "running_mean": "running mean of a constant 7",
+    "constant_in_training": "what the constant becomes in training mode",
+    "constant_in_eval": "what the constant becomes in eval mode",
+    "refuses_one_sample": "refuses one sample in training mode (1 is yes)",
+    "refuses_one_sample_in_eval": "refuses one sample in eval mode (1 is yes)",
+    "left_of_two_alike": "largest output of two samples that are alike",
+    "means_apart_before": "distance of two batches' means before the layer",
+    "means_apart_after": "distance of two batches' means behind the layer, in training mode",
+    "means_apart_in_eval": "distance of two batches' means behind the layer, in eval mode",
+    "scaled_output_change": "largest change of the output, weights times a",
+    "scaled_gradient": "gradient of the weights, as a multiple of that at a = 1",
 }
 """Labels of metrics that a record holds."""
 
@@ -82,6 +101,8 @@ COMPUTED = {
 """Labels of what a report computes."""
 
 SETTINGS = {
+    "test_batch_size": "samples of a test batch",
+    "factor": "a, the factor of the weights",
     "image_size": "edge of an image (pixels)",
     "threads": "CPU threads",
     "limit_mib": "limit of memory (MiB)",

@@ -44,7 +44,7 @@ def is_share(metric: str) -> bool:
 
 def is_gap(metric: str) -> bool:
     """Whether a metric is by itself a difference of two shares, and so has a sign."""
-    return metric in ("train_eval_gap", "label_leak")
+    return metric in ("train_eval_gap", "label_leak", "forgotten_eval_drop")
 
 
 def has_chance(metric: str) -> bool:

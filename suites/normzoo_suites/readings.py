@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from normzoo_suites.settings.demonstration import SHOWN
+
 
 class _Need(NamedTuple):
     """What a reading needs: as a suite writes it, and whether settings have it."""
@@ -24,6 +26,11 @@ _FROZEN = _Need("frozen_from below 1, such as frozen_from = 0.8", lambda told: t
 _EMA = _Need("ema above 0, such as ema = 0.99", lambda told: told["ema"] > 0)
 _STREAM = _Need('a stream, such as stream = "iid"', lambda told: told["stream"] != "none")
 
+
+def _shows(what: str) -> _Need:
+    return _Need(f'shows = "{what}"', lambda told: bool(told["shows"] == what))
+
+
 _NEEDS: dict[str, tuple[_Need, ...]] = {
     "test_accuracy": (_TEST,),
     "test_loss": (_TEST,),
@@ -42,6 +49,7 @@ _NEEDS: dict[str, tuple[_Need, ...]] = {
     "gradient_footprint": (_TEST, _LEAK),
     "validation_accuracy": (_VALIDATION,),
     "validation_loss": (_VALIDATION,),
+    **{metric: (_shows(what),) for what, metrics in SHOWN.items() for metric in metrics},
 }
 
 

@@ -30,8 +30,14 @@ TIMED = {
 
 INSIGHTS = {
     "statistics_noise": "normzoo_bench.insights.statistics_noise",
+    "train_eval": "normzoo_bench.insights.train_eval",
 }
 """By measure, the module that has its ``measure(settings of the cells that share a training, data)``."""
+
+EXACT = {
+    "demonstration": "normzoo_bench.insights.demonstration",
+}
+"""By measure, the module that has its ``measure(settings)``: neither trained nor timed, beside whatever else runs."""
 
 TRAINING = ("normzoo_bench.accuracy", "normzoo_bench.data", "timm.optim", "timm.scheduler")
 """What a training imports."""
@@ -87,10 +93,15 @@ def run_job(job: Job, where: str, source_hash: str, fingerprint: str = "") -> li
 
 def import_first(job: Job) -> None:
     """Import what a job will, which takes seconds once in a worker and says nothing about its first cell."""
-    names = TRAINING if isinstance(job[0].settings, TrainingSettings) else (TIMED[job[0].measure],)
+    names = TRAINING if isinstance(job[0].settings, TrainingSettings) else (_alone(job[0].measure),)
     for name in names:
         with contextlib.suppress(Exception):  # the cell itself will tell
             importlib.import_module(name)
+
+
+def _alone(measure: str) -> str:
+    """Name the module that measures a cell which shares no training."""
+    return (TIMED | EXACT)[measure]
 
 
 _Ended = tuple[Status, str, Result]
@@ -163,7 +174,7 @@ def _measure(job: Job, where: str, fingerprint: str) -> list[_Ended]:
     settings = job[0].settings
     training = training_of(settings)
     if training is None:
-        return [("ok", "", importlib.import_module(TIMED[job[0].measure]).measure(settings))]
+        return [("ok", "", importlib.import_module(_alone(job[0].measure)).measure(settings))]
     from normzoo_bench import accuracy, data
 
     dataset = data.load_as(training.data, training.dataset, where)

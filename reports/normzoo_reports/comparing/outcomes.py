@@ -91,6 +91,25 @@ OUTCOMES: dict[str, Outcome] = {
     "r_p95": _INSIGHT_BESIDE,
     "d_p95": _INSIGHT_BESIDE,
     "clipped_share": _INSIGHT_BESIDE,
+    "shifted_accuracy": _READING,
+    "forgotten_eval_accuracy": _GAP,  # where labels leak into statistics, a high one is no merit
+    "forgotten_eval_drop": _GAP,
+    "eval_accuracy_afterwards": _READING,
+    "moved_statistics": _INSIGHT,
+    "bias_gradient": _INSIGHT,
+    "undone_error": _INSIGHT,
+    "undone_error_at_best": _INSIGHT_BESIDE,
+    "running_mean": _INSIGHT,
+    "constant_in_training": _INSIGHT_BESIDE,
+    "constant_in_eval": _INSIGHT_BESIDE,
+    "refuses_one_sample": _INSIGHT,
+    "refuses_one_sample_in_eval": _INSIGHT_BESIDE,
+    "left_of_two_alike": _INSIGHT_BESIDE,
+    "means_apart_before": _INSIGHT_BESIDE,
+    "means_apart_after": _INSIGHT,
+    "means_apart_in_eval": _INSIGHT_BESIDE,
+    "scaled_output_change": _INSIGHT,
+    "scaled_gradient": _INSIGHT,
     "collective_ms": Outcome("lower", "plain"),  # 0 where nothing is synchronized, of which there is no ratio
 }
 """By metric. What is left out is no outcome: chance, the bytes that must move, percentiles, what a setting implies."""

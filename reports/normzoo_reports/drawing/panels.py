@@ -12,7 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullFormatter, NullLocator
 
 from normzoo_reports import words
 from normzoo_reports.drawing.axes import name_axes, ratio_axis
@@ -22,10 +22,10 @@ from normzoo_reports.results import Estimate
 from normzoo_reports.statistics.signs import interval
 from normzoo_reports.tables import estimate
 
-BATCH_LIKE = ("local_batch", "batch_size", "ranks", "samples")
+BATCH_LIKE = ("local_batch", "batch_size", "ranks", "samples", "test_batch_size", "factor")
 """Settings that grow by factors: their axis is logarithmic with base 2."""
 
-DECADES = ("mean_error", "variance_error")
+DECADES = ("mean_error", "variance_error", "scaled_gradient")
 """Metrics that fall by factors: their axis is logarithmic with base 10, where all values are above 0."""
 
 _DODGE = 0.03  # in doublings: series of equal accuracy would else hide one another
@@ -97,6 +97,8 @@ def _line(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look], m
         ax.xaxis.set_minor_locator(NullLocator())
     if panel.value in DECADES and rows[panel.value].min() > 0:
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(lambda value, _: words.digits(value))  # powers would be spelt out as formulas
+        ax.yaxis.set_minor_formatter(NullFormatter())
     ax.grid(visible=False, axis="x")
     name_axes(ax, panel.category, panel.value)
 

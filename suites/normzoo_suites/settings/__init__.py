@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from normzoo_suites.errors import Place, SuiteError, explain, show, suggest
 from normzoo_suites.settings.accuracy import AccuracySettings
 from normzoo_suites.settings.base import Settings
+from normzoo_suites.settings.demonstration import DemonstrationSettings
 from normzoo_suites.settings.statistics_noise import StatisticsNoiseSettings
 from normzoo_suites.settings.timed import (
     MemorySettings,
@@ -23,6 +24,7 @@ from normzoo_suites.settings.timed import (
     ThroughputSettings,
     TimedSettings,
 )
+from normzoo_suites.settings.train_eval import TrainEvalSettings
 from normzoo_suites.settings.training import TrainingSettings
 from normzoo_suites.values import Value
 
@@ -30,6 +32,7 @@ __all__ = [
     "DERIVED",
     "MEASURES",
     "AccuracySettings",
+    "DemonstrationSettings",
     "MemorySettings",
     "ModelThroughputSettings",
     "Settings",
@@ -37,6 +40,7 @@ __all__ = [
     "SyncCostSettings",
     "ThroughputSettings",
     "TimedSettings",
+    "TrainEvalSettings",
     "TrainingSettings",
     "canonical_side",
     "canonical_value",
@@ -50,6 +54,8 @@ MEASURES: dict[str, type[Settings]] = {
     "memory": MemorySettings,
     "sync_cost": SyncCostSettings,
     "statistics_noise": StatisticsNoiseSettings,
+    "train_eval": TrainEvalSettings,
+    "demonstration": DemonstrationSettings,
 }
 
 
