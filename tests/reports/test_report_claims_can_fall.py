@@ -31,11 +31,12 @@ def planted(claim: Claim, cells: list[Cell], effect: float) -> tuple[dict[str, d
 
     A claim may count one term twice, as "half of it" does.
     """
-    first = claim.terms[0]
-    weight = sum(term.sign for term in claim.terms if (term.metric, term.settings) == (first.metric, first.settings))
+    terms = claim.terms
+    first = terms[0]
+    weight = sum(term.sign for term in terms if (term.metric, term.settings) == (first.metric, first.settings))
     values: dict[str, dict[str, float]] = {}
     own: dict[str, Cell] = {}
-    for term in claim.terms:
+    for term in terms:
         for replicate, cell in side_cells(cells, term.settings, claim.measure).items():
             own[cell.id] = cell
             values.setdefault(cell.id, {}).setdefault(term.metric, 2.0)
