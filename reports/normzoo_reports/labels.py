@@ -89,6 +89,20 @@ METRICS = {
     "means_apart_in_eval": "distance of two batches' means behind the layer, in eval mode",
     "scaled_output_change": "largest change of the output, weights times a",
     "scaled_gradient": "gradient of the weights, as a multiple of that at a = 1",
+    "trained": "trained (share of seeds)",
+    "final_accuracy": "test accuracy at the end",
+    "gradient_decades_start": "gradient at the start, first layer over last (log10)",
+    "gradient_decades_after": "gradient after steps, first layer over last (log10)",
+    "weight_gradient_decades_start": "weights' gradient at the start, first layer over last (log10)",
+    "weight_gradient_decades_after": "weights' gradient after steps, first layer over last (log10)",
+    "vanishing": "gradients vanish (share of seeds)",
+    "exploding": "gradients explode (share of seeds)",
+    "steps_to_target": "steps to the target accuracy",
+    "steps_to_target_log2": "steps to the target accuracy (log2)",
+    "reached": "reached the target (share of seeds)",
+    "target_accuracy": "target: best test accuracy of none",
+    "highest_rate_times": "highest rate that trains (times the plain one)",
+    "highest_rate_log2": "highest rate that trains (doublings)",
 }
 """Labels of metrics that a record holds."""
 
@@ -103,6 +117,9 @@ COMPUTED = {
 SETTINGS = {
     "test_batch_size": "samples of a test batch",
     "factor": "a, the factor of the weights",
+    "initial_gain": "scale of the initial weights",
+    "times": "times the plain learning rate",
+    "after": "steps before the second look",
     "image_size": "edge of an image (pixels)",
     "threads": "CPU threads",
     "limit_mib": "limit of memory (MiB)",

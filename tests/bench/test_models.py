@@ -45,8 +45,12 @@ def test_every_built_in_model_takes_small_and_large_pictures(name, shape):
     assert models.build(name, shape, 7).eval()(torch.zeros(2, *shape)).shape == (2, 7)
 
 
+# what 56 plain layers do to gradients, no step as large as this one stands; 110 layers are the same blocks, only slower
+STEPPED = [name for name in models.model_names() if name not in ("plain56", "plain110", "resnet110")]
+
+
 @pytest.mark.parametrize("normalizer", FIVE)
-@pytest.mark.parametrize("name", list(models.model_names()))
+@pytest.mark.parametrize("name", STEPPED)
 @pytest.mark.parametrize("shape", [DIGITS, CIFAR])
 def test_a_step_on_a_batch_lowers_its_loss_with_every_normalizer(name, normalizer, shape):
     model = normzoo.convert(built(name, shape), normalizer).train()
@@ -70,7 +74,9 @@ def test_virtual_ranks_deal_samples_and_nothing_else_of_a_model(name):
         torch.testing.assert_close(y[rank::2], single(x[rank::2]), rtol=1e-3, atol=1e-4)
 
 
-# ResNets
+# ResNets and plain nets
+
+DEPTHS = (8, 20, 56, 110)
 
 
 @pytest.mark.parametrize(("name", "millions"), [("resnet20", 0.27), ("resnet56", 0.85)])
@@ -79,7 +85,10 @@ def test_resnets_have_the_papers_number_of_weights(name, millions):
     assert round(sum(p.numel() for p in built(name).parameters()) / 1e6, 2) == millions
 
 
-@pytest.mark.parametrize(("name", "layers"), [("resnet20", 20), ("resnet56", 56), ("resnet20_strided", 20)])
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [("resnet20_strided", 20)] + [(f"{kind}{layers}", layers) for kind in ("plain", "resnet") for layers in DEPTHS],
+)
 def test_resnets_have_as_many_weighted_layers_as_they_are_called_after(name, layers):
     assert sum(isinstance(module, nn.Conv2d | nn.Linear) for module in built(name).modules()) == layers
 
@@ -97,6 +106,27 @@ def test_the_strided_resnet_differs_from_resnet20_in_positions_and_not_in_weight
     plain, strided = built("resnet20").state_dict(), built("resnet20_strided").state_dict()
     assert plain.keys() == strided.keys()
     assert all(torch.equal(plain[key], strided[key]) for key in plain)
+
+
+@pytest.mark.parametrize("layers", DEPTHS)
+def test_plain_nets_differ_from_residual_ones_in_shortcuts_and_not_in_weights(layers):
+    plain, residual = built(f"plain{layers}").eval(), built(f"resnet{layers}").eval()
+    weights = residual.state_dict()
+    assert all(torch.equal(one, weights[name]) for name, one in plain.state_dict().items())
+    assert plain.state_dict().keys() == weights.keys()
+    for model in (plain, residual):
+        for block in model.stages:
+            nn.init.zeros_(block.norm2.weight)
+    x = torch.randn(2, *CIFAR)
+    assert torch.equal(*plain(x))  # nothing passes by a block that gives zeros, and the bias of the head is left
+    assert not torch.equal(*residual(x))
+
+
+@pytest.mark.parametrize(("name", "hidden"), [("mlp_sigmoid", 3), ("mlp_sigmoid_deep", 8)])
+def test_nets_of_sigmoids_are_perceptrons_of_sigmoids_and_nothing_else(name, hidden):
+    """As in 1502.03167, section 4.1: fully connected, a norm before each activation."""
+    parts = ["Linear", "BatchNorm1d", "Sigmoid"] * hidden
+    assert kinds(built(name)) == ["Flatten", *parts, "Linear"]
 
 
 @pytest.mark.parametrize(("side", "values"), [(32, (512, 128, 32, 8)), (16, (128, 32, 8, 2))])

@@ -31,6 +31,8 @@ TIMED = {
 INSIGHTS = {
     "statistics_noise": "normzoo_bench.insights.statistics_noise",
     "train_eval": "normzoo_bench.insights.train_eval",
+    "gradients": "normzoo_bench.insights.gradients",
+    "convergence": "normzoo_bench.insights.convergence",
 }
 """By measure, the module that has its ``measure(settings of the cells that share a training, data)``."""
 

@@ -110,6 +110,20 @@ OUTCOMES: dict[str, Outcome] = {
     "means_apart_in_eval": _INSIGHT_BESIDE,
     "scaled_output_change": _INSIGHT,
     "scaled_gradient": _INSIGHT,
+    "trained": _INSIGHT,
+    "final_accuracy": _READING,
+    "gradient_decades_start": _INSIGHT,
+    "gradient_decades_after": _INSIGHT_BESIDE,
+    "weight_gradient_decades_start": _INSIGHT_BESIDE,
+    "weight_gradient_decades_after": _INSIGHT_BESIDE,
+    "vanishing": _INSIGHT_BESIDE,
+    "exploding": _INSIGHT_BESIDE,
+    "steps_to_target": _INSIGHT,
+    "steps_to_target_log2": _INSIGHT_BESIDE,
+    "reached": _INSIGHT_BESIDE,
+    "target_accuracy": Outcome("neither", "points", main=False),
+    "highest_rate_times": _INSIGHT,
+    "highest_rate_log2": _INSIGHT_BESIDE,
     "collective_ms": Outcome("lower", "plain"),  # 0 where nothing is synchronized, of which there is no ratio
 }
 """By metric. What is left out is no outcome: chance, the bytes that must move, percentiles, what a setting implies."""

@@ -22,7 +22,16 @@ from normzoo_reports.results import Estimate
 from normzoo_reports.statistics.signs import interval
 from normzoo_reports.tables import estimate
 
-BATCH_LIKE = ("local_batch", "batch_size", "ranks", "samples", "test_batch_size", "factor")
+BATCH_LIKE = (
+    "local_batch",
+    "batch_size",
+    "ranks",
+    "samples",
+    "test_batch_size",
+    "factor",
+    "initial_gain",
+    "times",
+)
 """Settings that grow by factors: their axis is logarithmic with base 2."""
 
 DECADES = ("mean_error", "variance_error", "scaled_gradient")

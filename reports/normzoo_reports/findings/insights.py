@@ -17,6 +17,8 @@ TITLES = {
     "statistics_noise": "Noise of statistics",
     "train_eval": "A forgotten eval(), and shifted images",
     "demonstration": "Demonstrations",
+    "gradients": "Gradients from layer to layer",
+    "convergence": "Steps and learning rates",
 }
 """By measure, the title of its section."""
 

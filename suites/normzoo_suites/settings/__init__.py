@@ -15,7 +15,9 @@ from pydantic import BaseModel, ValidationError, create_model
 from normzoo_suites.errors import Place, SuiteError, explain, show, suggest
 from normzoo_suites.settings.accuracy import AccuracySettings
 from normzoo_suites.settings.base import Settings
+from normzoo_suites.settings.convergence import ConvergenceSettings
 from normzoo_suites.settings.demonstration import DemonstrationSettings
+from normzoo_suites.settings.gradients import GradientsSettings
 from normzoo_suites.settings.statistics_noise import StatisticsNoiseSettings
 from normzoo_suites.settings.timed import (
     MemorySettings,
@@ -32,7 +34,9 @@ __all__ = [
     "DERIVED",
     "MEASURES",
     "AccuracySettings",
+    "ConvergenceSettings",
     "DemonstrationSettings",
+    "GradientsSettings",
     "MemorySettings",
     "ModelThroughputSettings",
     "Settings",
@@ -56,6 +60,8 @@ MEASURES: dict[str, type[Settings]] = {
     "statistics_noise": StatisticsNoiseSettings,
     "train_eval": TrainEvalSettings,
     "demonstration": DemonstrationSettings,
+    "gradients": GradientsSettings,
+    "convergence": ConvergenceSettings,
 }
 
 
