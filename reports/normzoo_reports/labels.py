@@ -103,6 +103,22 @@ METRICS = {
     "target_accuracy": "target: best test accuracy of none",
     "highest_rate_times": "highest rate that trains (times the plain one)",
     "highest_rate_log2": "highest rate that trains (doublings)",
+    "loss_range": "range of the loss along the gradient (nats)",
+    "gradient_change": "change of the gradient along it (l2)",
+    "effective_smoothness": "effective β-smoothness along the gradient",
+    "loss_range_relative": "range of the loss, relative to a straight line",
+    "gradient_change_relative": "change of the gradient, relative to its norm",
+    "rising_share": "share of steps along the gradient that raise the loss",
+    "loss_range_largest": "range of the loss along the gradient, largest (nats)",
+    "gradient_change_largest": "change of the gradient along it, largest (l2)",
+    "effective_smoothness_largest": "effective β-smoothness, largest",
+    "line_gradient_norm": "norm of the gradient that is moved along",
+    "input_shift": "shift of a layer's input (standard deviations)",
+    "input_mean_shift": "shift of its mean alone (standard deviations)",
+    "input_deviation_shift": "shift of its deviation alone (standard deviations)",
+    "gradient_shift_l2": "shift of a layer's gradient as earlier layers step (l2)",
+    "gradient_shift_relative": "shift of a layer's gradient, relative to its norm",
+    "gradient_shift_cosine": "cosine of a layer's gradient before and after earlier layers' step",
 }
 """Labels of metrics that a record holds."""
 
@@ -126,5 +142,7 @@ SETTINGS = {
     "cache": "last-level cache",
     "repeat": "fresh process",
     "find": "what is looked for",
+    "reach": "longest step (learning rates)",
+    "every": "steps between looks",
 }
 """Labels of settings."""

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from normzoo_bench import accuracy
 from normzoo_bench.insights import convergence
-from normzoo_bench.insights.watched import steps_of, trains, watch, watched
+from normzoo_bench.insights.watched import steps_of, trains, watch_steps
 from normzoo_bench.result import CannotRun
 from normzoo_suites import SuiteError
 from normzoo_suites.settings import ConvergenceSettings, training_of
@@ -68,7 +68,7 @@ def test_the_first_step_at_the_target_counts_and_equal_is_enough():
 
 def test_testing_on_the_way_leaves_the_training_as_accuracy_has_it_to_the_bit(asked, digits):
     training = training_of(asked(normalizer="batch_renorm"))
-    run, plain = watched(training, digits), accuracy.Run(training, digits)
+    run, plain = (accuracy.Run(training, digits) for _ in range(2))
     curve = convergence.curve_of(run, 7)
     accuracy.finish(plain)
     assert list(curve) == [7, 14, 21, 28, 35, 42, 49, 56, 60]  # 600 samples in batches of 40, four times
@@ -80,7 +80,7 @@ def test_testing_on_the_way_leaves_the_training_as_accuracy_has_it_to_the_bit(as
 def test_without_normalization_the_target_is_reached_where_it_was_set(asked, digits):
     settings = asked(normalizer="none")
     (ended,) = convergence.measure([settings], digits)
-    curve = convergence.curve_of(watched(training_of(settings), digits), settings.every)
+    curve = convergence.curve_of(accuracy.Run(training_of(settings), digits), settings.every)
     assert ended.metrics["target_accuracy"] == max(curve.values())
     assert ended.metrics["reached"] == 1
     assert ended.metrics["steps_to_target"] == max(curve, key=lambda step: (curve[step], -step))
@@ -89,8 +89,8 @@ def test_without_normalization_the_target_is_reached_where_it_was_set(asked, dig
 
 def test_all_cells_of_a_seed_and_a_budget_have_one_target_that_is_trained_once(asked, digits, monkeypatch):
     seen = []
-    given = convergence.watched
-    monkeypatch.setattr(convergence, "watched", lambda one, data: seen.append(one) or given(one, data))
+    given = convergence.Run
+    monkeypatch.setattr(convergence, "Run", lambda one, data: seen.append(one) or given(one, data))
     told = [{"normalizer": "batch_norm"}, {"normalizer": "layer_norm", "times": 5.0}, {"clip_gradient": 1.0}]
     cells = [asked(**one) for one in told]
     ended = convergence.measure(cells, digits)
@@ -101,9 +101,10 @@ def test_all_cells_of_a_seed_and_a_budget_have_one_target_that_is_trained_once(a
 
 
 def test_a_training_that_has_reached_its_target_ends_there(asked, digits):
-    run = watched(training_of(asked()), digits)
+    run = accuracy.Run(training_of(asked()), digits)
     curve = convergence.curve_of(run, 10, enough=0.5)
-    assert run.training.taken == max(curve) < steps_of(run)
+    assert int(run.training.position) == max(curve) % run.training.batches.steps
+    assert max(curve) < steps_of(run)
 
 
 def test_a_target_that_is_never_reached_counts_as_all_steps(asked, digits):
@@ -126,8 +127,8 @@ def test_the_highest_rate_trains_and_root_two_times_it_does_not(asked, digits):
     assert told[found] == 1
     assert min(times for times, trained in told.items() if not trained) == pytest.approx(found * math.sqrt(2))
     for times, trained in told.items():
-        run = watched(training_of(settings).model_copy(update={"learning_rate": 0.1 * times}), digits)
-        watch(run, lambda _: None)
+        run = accuracy.Run(training_of(settings).model_copy(update={"learning_rate": 0.1 * times}), digits)
+        watch_steps(run, lambda _: None)
         assert trains(run) == trained
 
 

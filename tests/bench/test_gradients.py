@@ -10,7 +10,7 @@ from torch import nn
 
 from normzoo_bench import accuracy, models
 from normzoo_bench.insights import gradients
-from normzoo_bench.insights.watched import watch, watched
+from normzoo_bench.insights.watched import watch_steps
 from normzoo_bench.result import CannotRun
 from normzoo_suites.settings import GradientsSettings, training_of
 
@@ -162,16 +162,16 @@ def test_a_model_that_draws_draws_what_it_draws_unwatched(asked, digits, monkeyp
         )
 
     monkeypatch.setitem(models.registry.BUILDERS, "dropping", dropping)
-    plain, looked = (watched(training_of(asked(model="dropping")), digits) for _ in range(2))
-    watch(plain, lambda _: None)
-    watch(looked, lambda _: torch.rand(3))
+    plain, looked = (accuracy.Run(training_of(asked(model="dropping")), digits) for _ in range(2))
+    watch_steps(plain, lambda _: None)
+    watch_steps(looked, lambda _: torch.rand(3))
     assert looked.training.series == plain.training.series
 
 
 def test_cells_that_differ_in_after_alone_share_a_training_and_a_start(asked, digits, monkeypatch):
     begun = []
-    given = gradients.watched
-    monkeypatch.setattr(gradients, "watched", lambda *told: begun.append(1) or given(*told))
+    given = gradients.Run
+    monkeypatch.setattr(gradients, "Run", lambda *told: begun.append(1) or given(*told))
     early, late, beyond = gradients.measure([asked(after=n) for n in (1, 8, 1000)], digits)
     assert len(begun) == 1
     assert early.samples["gradient_start"] == late.samples["gradient_start"]

@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable, Sequence
 
 from normzoo import TooFewValuesError
-from normzoo_bench.accuracy import Ended, Run
+from normzoo_bench.accuracy import Ended, Run, finish
 from normzoo_bench.data import DataSet
-from normzoo_bench.insights.watched import StopTraining, steps_of, trains, watch, watched
+from normzoo_bench.insights.watched import StopTraining, steps_of, trains, watch_steps
 from normzoo_bench.result import CannotRun, Result
 from normzoo_bench.training.readings import hits_and_loss
 from normzoo_suites.settings import AccuracySettings, ConvergenceSettings, training_of
@@ -38,7 +38,7 @@ def _ended(settings: ConvergenceSettings, data: DataSet) -> Ended:
 
 def _steps(settings: ConvergenceSettings, data: DataSet) -> Result:
     target = _target(settings, data)
-    run = watched(_at(settings, settings.times), data)
+    run = Run(_at(settings, settings.times), data)
     curve = curve_of(run, settings.every, enough=target)
     steps, last = first_at(curve, target), steps_of(run)
     metrics = {
@@ -56,8 +56,8 @@ def _rate(settings: ConvergenceSettings, data: DataSet) -> Result:
     options = {}
 
     def trained(times: float) -> bool:
-        run = watched(_at(settings, times), data)
-        watch(run, lambda _: None)
+        run = Run(_at(settings, times), data)
+        finish(run)
         options.update(run.options)
         tried[times] = trains(run)
         return tried[times]
@@ -112,7 +112,7 @@ def curve_of(run: Run, every: int, enough: float = math.inf) -> dict[int, float]
         if curve[taken] >= enough:
             raise StopTraining
 
-    watch(run, look)
+    watch_steps(run, look)
     return curve
 
 
@@ -126,7 +126,7 @@ def _target(settings: ConvergenceSettings, data: DataSet) -> float:
     plain = _at(settings, 1).model_copy(update={"normalizer": "none", "warmup_epochs": 0, "clip_gradient": 0.0})
     key = (f"{settings.every} {plain.model_dump_json()}", data.fingerprint)
     if key not in _TARGETS:
-        _TARGETS[key] = max(curve_of(watched(plain, data), settings.every).values())
+        _TARGETS[key] = max(curve_of(Run(plain, data), settings.every).values())
     if _TARGETS[key] <= (1 + 1 / data.classes) / 2:
         raise CannotRun(
             f"without normalization the net reaches {_TARGETS[key]:.3f}, which is no target: it does not train"

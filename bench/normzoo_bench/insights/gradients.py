@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from normzoo import TooFewValuesError
 from normzoo_bench.accuracy import Ended, Run
 from normzoo_bench.data import DataSet
-from normzoo_bench.insights.watched import trains, watch, watched
+from normzoo_bench.insights.watched import trains, watch_steps
 from normzoo_bench.result import CannotRun, Result
 from normzoo_bench.seeds import stream
 from normzoo_bench.training.readings import hits_and_loss
@@ -40,7 +40,7 @@ def measure(cells: Sequence[GradientsSettings], data: DataSet) -> list[Ended]:
     """Train once, and look at the gradients at the start and where each cell asks for it."""
     training = training_of(cells[0])
     assert training is not None  # for mypy: these are settings of a training
-    run = watched(training, data)
+    run = Run(training, data)
     try:
         return _measured(run, cells)
     except (CannotRun, TooFewValuesError) as error:
@@ -56,7 +56,7 @@ def _measured(run: Run, cells: Sequence[GradientsSettings]) -> list[Ended]:
         if taken in asked:
             after[taken] = _look(run, probe)
 
-    watch(run, look)
+    watch_steps(run, look)
     for steps in asked - set(after):  # the training was shorter
         after[steps] = _look(run, probe)
     trained, known = trains(run), run.known["chance_accuracy"]

@@ -33,6 +33,8 @@ INSIGHTS = {
     "train_eval": "normzoo_bench.insights.train_eval",
     "gradients": "normzoo_bench.insights.gradients",
     "convergence": "normzoo_bench.insights.convergence",
+    "landscape": "normzoo_bench.insights.landscape",
+    "covariate_shift": "normzoo_bench.insights.covariate_shift",
 }
 """By measure, the module that has its ``measure(settings of the cells that share a training, data)``."""
 

@@ -124,6 +124,22 @@ OUTCOMES: dict[str, Outcome] = {
     "target_accuracy": Outcome("neither", "points", main=False),
     "highest_rate_times": _INSIGHT,
     "highest_rate_log2": _INSIGHT_BESIDE,
+    "loss_range": _INSIGHT,
+    "gradient_change": _INSIGHT,
+    "effective_smoothness": _INSIGHT,
+    "loss_range_relative": _INSIGHT_BESIDE,
+    "gradient_change_relative": _INSIGHT,
+    "rising_share": _INSIGHT,
+    "loss_range_largest": _INSIGHT_BESIDE,
+    "gradient_change_largest": _INSIGHT_BESIDE,
+    "effective_smoothness_largest": _INSIGHT_BESIDE,
+    "line_gradient_norm": _INSIGHT_BESIDE,
+    "input_shift": _INSIGHT,
+    "input_mean_shift": _INSIGHT_BESIDE,
+    "input_deviation_shift": _INSIGHT_BESIDE,
+    "gradient_shift_l2": _INSIGHT_BESIDE,
+    "gradient_shift_relative": _INSIGHT,
+    "gradient_shift_cosine": _INSIGHT,
     "collective_ms": Outcome("lower", "plain"),  # 0 where nothing is synchronized, of which there is no ratio
 }
 """By metric. What is left out is no outcome: chance, the bytes that must move, percentiles, what a setting implies."""

@@ -12,7 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from normzoo_reports import words
 from normzoo_reports.drawing.axes import name_axes, ratio_axis
@@ -31,12 +31,22 @@ BATCH_LIKE = (
     "factor",
     "initial_gain",
     "times",
+    "reach",
 )
 """Settings that grow by factors: their axis is logarithmic with base 2."""
 
-DECADES = ("mean_error", "variance_error", "scaled_gradient")
-"""Metrics that fall by factors: their axis is logarithmic with base 10, where all values are above 0."""
+DECADES = (
+    "mean_error",
+    "variance_error",
+    "scaled_gradient",
+    "loss_range",
+    "gradient_change",
+    "gradient_change_relative",
+    "effective_smoothness",
+)
+"""Metrics that fall or grow by factors: their axis is logarithmic with base 10, where all values are above 0."""
 
+_MANY = 300  # between the least value and the largest: then powers of ten are ticks enough
 _DODGE = 0.03  # in doublings: series of equal accuracy would else hide one another
 
 Marks = dict[tuple[str, str], Mark]
@@ -105,11 +115,20 @@ def _line(ax: Axes, panel: Panel, rows: pd.DataFrame, series: dict[str, Look], m
         ax.set_xticks(ticks, [words.show_value(float(tick)) for tick in ticks])
         ax.xaxis.set_minor_locator(NullLocator())
     if panel.value in DECADES and rows[panel.value].min() > 0:
-        ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(lambda value, _: words.digits(value))  # powers would be spelt out as formulas
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        _decades(ax, rows[panel.value])
     ax.grid(visible=False, axis="x")
     name_axes(ax, panel.category, panel.value)
+
+
+def _decades(ax: Axes, values: pd.Series) -> None:
+    """Make the y-axis logarithmic, its ticks plain numbers; over a few decades 2 and 5 are among them."""
+    ax.set_yscale("log")
+    subs = (1.0,) if values.max() > _MANY * values.min() else (1.0, 2.0, 5.0)
+    ax.yaxis.set_major_locator(LogLocator(subs=subs))
+    ax.yaxis.set_major_formatter(
+        FuncFormatter(lambda tick, _: words.digits(tick))
+    )  # powers would be spelt out as formulas
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _one_line(ax: Axes, panel: Panel, rows: pd.DataFrame, look: Look) -> None:

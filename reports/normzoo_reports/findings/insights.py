@@ -19,6 +19,8 @@ TITLES = {
     "demonstration": "Demonstrations",
     "gradients": "Gradients from layer to layer",
     "convergence": "Steps and learning rates",
+    "landscape": "Landscape along the gradient",
+    "covariate_shift": "Internal covariate shift",
 }
 """By measure, the title of its section."""
 

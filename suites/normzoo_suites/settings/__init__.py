@@ -16,8 +16,10 @@ from normzoo_suites.errors import Place, SuiteError, explain, show, suggest
 from normzoo_suites.settings.accuracy import AccuracySettings
 from normzoo_suites.settings.base import Settings
 from normzoo_suites.settings.convergence import ConvergenceSettings
+from normzoo_suites.settings.covariate_shift import CovariateShiftSettings
 from normzoo_suites.settings.demonstration import DemonstrationSettings
 from normzoo_suites.settings.gradients import GradientsSettings
+from normzoo_suites.settings.landscape import LandscapeSettings
 from normzoo_suites.settings.statistics_noise import StatisticsNoiseSettings
 from normzoo_suites.settings.timed import (
     MemorySettings,
@@ -35,8 +37,10 @@ __all__ = [
     "MEASURES",
     "AccuracySettings",
     "ConvergenceSettings",
+    "CovariateShiftSettings",
     "DemonstrationSettings",
     "GradientsSettings",
+    "LandscapeSettings",
     "MemorySettings",
     "ModelThroughputSettings",
     "Settings",
@@ -62,6 +66,8 @@ MEASURES: dict[str, type[Settings]] = {
     "demonstration": DemonstrationSettings,
     "gradients": GradientsSettings,
     "convergence": ConvergenceSettings,
+    "landscape": LandscapeSettings,
+    "covariate_shift": CovariateShiftSettings,
 }
 
 
