@@ -140,8 +140,8 @@ def test_plain_nets_with_batch_norm_explode_at_initialization_as_mean_field_theo
 @pytest.mark.parametrize("normalizer", ["batch_norm", "batch_renorm", "none"])
 def test_looking_leaves_the_training_as_accuracy_has_it_to_the_bit(asked, digits, normalizer, monkeypatch):
     seen = []
-    given = gradients.watch
-    monkeypatch.setattr(gradients, "watch", lambda run, look: seen.append(run) or given(run, look))
+    given = gradients.watch_steps
+    monkeypatch.setattr(gradients, "watch_steps", lambda run, look: seen.append(run) or given(run, look))
     cells = [asked(normalizer=normalizer, after=steps) for steps in (1, 5, 100)]
     ended = gradients.measure(cells, digits)
     plain = accuracy.Run(training_of(cells[0]), digits)

@@ -16,7 +16,7 @@ def settings_of(suite: Suite, key: str) -> list[object]:
 
 BUILT_IN = [
     "batch_effects", "batch_size", "demonstrations", "depth", "federated", "group_count", "initialization",
-    "learning_rate", "memory", "model_throughput", "momentum", "non_iid_batches", "non_iid_ranks",
+    "landscape", "learning_rate", "memory", "model_throughput", "momentum", "non_iid_batches", "non_iid_ranks",
     "normalization_batch", "quick", "skewed_steps", "streaming", "sync_cost", "throughput", "throughput_cpu",
     "throughput_gpu", "train_eval",
 ]  # fmt: skip
