@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from normzoo import Card
-from normzoo_suites.record import Status
+from normzoo_suites.record import Status, as_data
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ def options_as_built(layers: Iterable[nn.Module], card: Card) -> dict[str, Any]:
     layers = list(layers)
     found = {}
     for name in card.options:
-        values = list(dict.fromkeys(getattr(layer, name) for layer in layers if hasattr(layer, name)))
+        # as a record has them: a plugin's may be of any type, and such that cannot be compared
+        plain = [as_data({name: getattr(layer, name)})[name] for layer in layers if hasattr(layer, name)]
+        values = list({json.dumps(value): value for value in plain}.values())
         if values:
             found[name] = values[0] if len(values) == 1 else values
     return found

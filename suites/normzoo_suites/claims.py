@@ -80,16 +80,21 @@ def check_claims(suite: Suite, cells: Sequence[Cell]) -> None:
                     "not layers; tune them by [select], compare one with itself across conditions, or two such drops",
                     ("plus",),
                 )
+            _check_metric(claim, cells)
             _check_claim(claim, [cell for cell in cells if cell.measure == claim.measure])
         except SuiteError as error:
             place = ("claims", number, *error.place)
             raise SuiteError(f"the claim {show(claim.id)}: {error}", place) from None
 
 
-def _check_claim(claim: Claim, cells: list[Cell]) -> None:
+def _check_metric(claim: Claim, cells: Sequence[Cell]) -> None:
     if claim.measure is None:
-        known = [metric for metrics in METRICS.values() for metric in metrics]
+        # of what the suite measures: all that there are would fill a screen
+        known = [metric for measure in dict.fromkeys(cell.measure for cell in cells) for metric in METRICS[measure]]
         raise SuiteError(f"unknown metric {show(claim.metric)}; {suggest(claim.metric, known)}", ("metric",))
+
+
+def _check_claim(claim: Claim, cells: list[Cell]) -> None:
     if not cells:
         raise SuiteError(f"{claim.metric} is of {claim.measure}, which no grid of this suite measures", ("metric",))
     found = [(term, _matched(claim, number, term, cells)) for number, term in enumerate(claim.terms)]
