@@ -144,6 +144,6 @@ def test_a_cell_is_called_by_what_the_suite_varies(settings):
     both = cells(settings, {"ranks": 1}, {"ranks": 5})
     by = varied(both)
     assert by == {"accuracy": ("ranks",)}
-    assert varied(both, tuned=["learning_rate"]) == {"accuracy": ("ranks", "learning_rate")}
+    assert varied(both, tuned=["learning_rate"]) == {"accuracy": ("learning_rate", "ranks")}
     name = named(both[1].to_json(), by)
     assert (name.group, name.own) == (("batch_norm", "ranks=5"), f"seed0 {both[1].id[:8]}")

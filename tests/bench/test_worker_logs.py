@@ -79,7 +79,7 @@ def test_a_short_log_is_kept_whole(log: Log) -> None:
     ("said", "kept"),
     [
         ("cannot open '/home/alice'", "cannot open '~'"),
-        ("-I/home/alice/include/x.h", "-I~/include/x.h"),
+        ("-I/home/alice/include/x.h", "-I~…/x.h"),
         ("in /root", "in ~"),
         ("in /rooted/x.y", "in …/x.y"),
     ],

@@ -163,8 +163,8 @@ class Store:
             "sources": {trial.settings.normalizer: source_hash(trial) for trial in plan.trials},
             "looks": self._looks,
             "command": command,
-            "shard": plan.request.shard,
-            "how": how,
+            **({"shard": plan.request.shard} if plan.request.shard else {}),
+            **({"how": how} if how else {}),
         }
 
     def _looks_by_now(self, plan: Plan, before: dict[str, Any]) -> list[int]:
