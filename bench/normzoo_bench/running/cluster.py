@@ -24,6 +24,9 @@ OBJECT_STORE = 100 << 20
 CONNECT = 10.0
 """Seconds until a cluster that does not answer counts as not there."""
 
+ASK = 5.0
+"""Seconds between two looks whether a cluster's head is there."""
+
 GONE = 30.0
 """Seconds without an answer from a cluster's head after which it counts as lost. Ray itself would end this process."""
 

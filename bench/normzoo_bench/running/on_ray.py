@@ -116,7 +116,7 @@ class _Flights:
         # never tried again by Ray itself, which would not know what had been yielded
         self._run = ray.remote(max_retries=0, num_returns="streaming")(node.run)
         self._nodes: list[shares.Node] = []
-        self._looked = self._held = float("-inf")
+        self._looked = self._held = self._heard = float("-inf")
 
     def outcomes(self, groups: Sequence[list[Job]]) -> Generator[tuple[Cell, Outcome], None, None]:
         """Yield every cell of these jobs with how it ended, as they end."""
@@ -157,6 +157,8 @@ class _Flights:
         self._nodes, self._looked = nodes, time.monotonic()
 
     def _await_head(self) -> None:
+        if time.monotonic() - self._heard < cluster.ASK:
+            return
         until = time.monotonic() + cluster.GONE
         while not cluster.answers(self.ray):
             if time.monotonic() > until:
@@ -166,6 +168,7 @@ class _Flights:
                     "there when it is up again"
                 )
             time.sleep(TICK)
+        self._heard = time.monotonic()
 
     def _check_held(self) -> None:
         """Require that nodes are up which can hold all that is not done; for a while there may be none."""
